@@ -1,0 +1,35 @@
+// Package stint is the vocabulary of Stint, a distributed program execution
+// service: programs, executions, stages, jobs, operations, nodes, their ids,
+// their states, their errors, and the messages about them that more than one
+// package speaks of. It imports the standard library alone and does nothing.
+//
+// A program is separated into stages; a stage into operations, each over one
+// subset of the input or one partition of an earlier stage's output; operations
+// that follow each other are granted to a node as a job. A node reports what
+// began, completed and failed. What was recorded as completed is never
+// performed again while a copy of its output lives.
+//
+// # Where a line belongs
+//
+//	wire                           turns values into bytes, in messages and on disk
+//	plan, coord, sched             decide from values: no I/O, clock, goroutine, randomness
+//	object, split, shuffle,
+//	block, transfer                turn bytes into bytes; know nothing of jobs
+//	worker, runner/command,
+//	runner/native                  perform one operation
+//	link                           speaks between server and agent
+//	agent, server                  keep the loops alive
+//	store                          remembers
+//	provider/local                 gets machines
+//	auth, api                      face people and machines
+//	sim                            runs the pure cores against seeded faults
+//	client                         the Go SDK of the API
+//	cmd/stint                      the one binary
+//	test/e2e                       drives the binary as people do
+//
+// # Log keys
+//
+// Structured logs use these keys and no others: component, execution, stage,
+// job, operation, attempt, node, incarnation, block, seq, errand, addr, path,
+// pid, status, count, bytes, err, took.
+package stint

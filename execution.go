@@ -1,0 +1,193 @@
+package stint
+
+import "time"
+
+// Request asks for one execution.
+type Request struct {
+	Name        string            `json:"name,omitempty"`
+	Program     Program           `json:"program"`
+	Inputs      []string          `json:"inputs,omitempty"` // locations: URLs, globs, or range:FIRST..LAST
+	Output      string            `json:"output,omitempty"` // location; empty: system storage
+	Params      map[string]string `json:"params,omitempty"`
+	Environment map[string]string `json:"environment,omitempty"`
+	Nodes       int               `json:"nodes,omitempty"`       // at most so many nodes; 0: all
+	Slots       int               `json:"slots,omitempty"`       // at most so many operations at once on one node; 0: all its slots
+	SubsetSize  int64             `json:"subset_size,omitempty"` // bytes, or values of a range; 0: chosen
+	Partitions  int               `json:"partitions,omitempty"`  // of shuffles that leave it open; 0: chosen
+	Compression string            `json:"compression,omitempty"` // "" by suffix, "none" bytes as they are
+	Overwrite   bool              `json:"overwrite,omitempty"`
+	Attempts    int               `json:"attempts,omitempty"` // of one operation before the execution fails; 0: 4
+	Key         string            `json:"key,omitempty"`      // idempotency key; the same key gives the same execution
+}
+
+// ExecutionStatus is the state of an execution as people see it.
+type ExecutionStatus string
+
+// The statuses of an execution.
+const (
+	Queued          ExecutionStatus = "queued"
+	InProgress      ExecutionStatus = "in progress"
+	Suspending      ExecutionStatus = "suspending"
+	Suspended       ExecutionStatus = "suspended"
+	Resuming        ExecutionStatus = "resuming"
+	Completed       ExecutionStatus = "completed"
+	CompletedErrors ExecutionStatus = "completed (errors)"
+	ExecutionFailed ExecutionStatus = "failed"
+	Terminating     ExecutionStatus = "terminating"
+	Terminated      ExecutionStatus = "terminated"
+)
+
+// ExecutionStatuses lists every status, in the order of a life.
+func ExecutionStatuses() []ExecutionStatus {
+	return []ExecutionStatus{Queued, InProgress, Suspending, Suspended, Resuming, Completed, CompletedErrors, ExecutionFailed, Terminating, Terminated}
+}
+
+// Final reports whether the status never changes again.
+func (s ExecutionStatus) Final() bool {
+	switch s {
+	case Completed, CompletedErrors, ExecutionFailed, Terminated:
+		return true
+	case Queued, InProgress, Suspending, Suspended, Resuming, Terminating:
+		return false
+	}
+	return false
+}
+
+// Execution is the document about one execution: what `stint show --json` prints.
+type Execution struct {
+	ID         ExecutionID                 `json:"id"`
+	Name       string                      `json:"name"`
+	Program    string                      `json:"program"` // name@blake3:digest
+	Status     ExecutionStatus             `json:"status"`
+	Waiting    string                      `json:"waiting,omitempty"` // why it waits, if it does
+	Submitted  time.Time                   `json:"submitted"`
+	Stints     []Stint                     `json:"stints"`
+	Operations OperationCounts             `json:"operations"`
+	Stages     []StageReport               `json:"stages"`
+	Progress   float64                     `json:"progress"` // 0 to 1
+	Expected   *time.Time                  `json:"expected_completion"`
+	Elapsed    float64                     `json:"elapsed_seconds"`
+	Nodes      []NodeID                    `json:"nodes"`
+	Inputs     []string                    `json:"inputs"`
+	Output     OutputReport                `json:"output"`
+	Counters   map[string]map[string]int64 `json:"counters"`
+	Receipts   []Receipt                   `json:"receipts"`
+	Missing    []Missing                   `json:"missing"`
+	Failures   []Failure                   `json:"failures,omitempty"` // the latest attempts that failed, at most 20
+	Error      *Error                      `json:"error"`
+	Version    uint64                      `json:"version"` // of the record this document was made from
+}
+
+// Stint is a span of an execution between a start or resume and the next stop.
+type Stint struct {
+	Start time.Time  `json:"start"`
+	End   *time.Time `json:"end"`
+}
+
+// OperationCounts says how many operations are in each state. Total is the sum
+// of the states; operations whose output was lost count as waiting.
+type OperationCounts struct {
+	Total      int64 `json:"total"`
+	Completed  int64 `json:"completed"`
+	InProgress int64 `json:"in_progress"`
+	Queued     int64 `json:"queued"`
+	Waiting    int64 `json:"waiting"`
+	Failed     int64 `json:"failed"`
+	Reused     int64 `json:"reused"`
+	Performed  int64 `json:"performed"` // attempts begun, over all stints
+}
+
+// Add adds the counts of o.
+func (c *OperationCounts) Add(o OperationCounts) {
+	c.Total += o.Total
+	c.Completed += o.Completed
+	c.InProgress += o.InProgress
+	c.Queued += o.Queued
+	c.Waiting += o.Waiting
+	c.Failed += o.Failed
+	c.Reused += o.Reused
+	c.Performed += o.Performed
+}
+
+// StageReport is the part of the document about one stage.
+type StageReport struct {
+	Name       string          `json:"name"`
+	Operations OperationCounts `json:"operations"`
+	BytesIn    int64           `json:"bytes_in"`
+	BytesOut   int64           `json:"bytes_out"`
+	RecordsIn  int64           `json:"records_in"`
+	RecordsOut int64           `json:"records_out"`
+}
+
+// OutputReport says where the result lies and how large it is.
+type OutputReport struct {
+	Location string `json:"location"`
+	Parts    int    `json:"parts"`
+	Bytes    int64  `json:"bytes"`
+}
+
+// Receipt says what a suspend kept and what it cost.
+type Receipt struct {
+	At             time.Time `json:"at"`
+	Kind           string    `json:"kind"`
+	OperationsKept int64     `json:"operations_kept"`
+	SavedBytes     int64     `json:"saved_bytes"`
+	WorkLost       float64   `json:"work_lost_core_seconds"`
+}
+
+// Missing names an operation without which an execution completed, and why.
+type Missing struct {
+	Operation OperationID `json:"operation"`
+	Error     *Error      `json:"error"`
+}
+
+// OperationStatus is the state of an operation as people see it.
+type OperationStatus string
+
+// The statuses of an operation.
+const (
+	OpWaiting    OperationStatus = "waiting"
+	OpQueued     OperationStatus = "queued"
+	OpInProgress OperationStatus = "in progress"
+	OpCompleted  OperationStatus = "completed"
+	OpFailed     OperationStatus = "failed"
+	OpLost       OperationStatus = "lost"
+)
+
+// Operation is the document about one operation.
+type Operation struct {
+	ID       OperationID     `json:"id"`
+	Job      string          `json:"job"` // "" while it waits
+	Stage    string          `json:"stage"`
+	Node     NodeID          `json:"node"`
+	Status   OperationStatus `json:"status"`
+	Attempts int             `json:"attempts"`
+	Input    []string        `json:"input"`
+	Output   []string        `json:"output"`
+	Copies   []string        `json:"copies"`
+	Start    *time.Time      `json:"start"`
+	End      *time.Time      `json:"end"`
+	Error    *Error          `json:"error"`
+}
+
+// Node is the document about one computing node.
+type Node struct {
+	ID          NodeID      `json:"id"`
+	Name        string      `json:"name"`
+	Incarnation Incarnation `json:"incarnation"`
+	Status      NodeStatus  `json:"status"`
+	Slots       int         `json:"slots"`
+	Address     string      `json:"address"` // where peers fetch blocks: host:port
+	Since       time.Time   `json:"since"`
+	Seen        time.Time   `json:"seen"`
+}
+
+// NodeStatus is what the service knows of a node.
+type NodeStatus string
+
+// The statuses of a node.
+const (
+	NodeReady NodeStatus = "ready" // it has a session
+	NodeAway  NodeStatus = "away"  // silent: its blocks are unreachable, its unfinished work may be done elsewhere
+	NodeLost  NodeStatus = "lost"  // its folder is gone, or it stayed away too long: its blocks are gone
+)
