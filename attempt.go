@@ -13,7 +13,6 @@ import (
 type Attempt struct {
 	Execution  ExecutionID
 	Stage      string
-	StageIndex int
 	Operation  OperationID
 	Op         uint32
 	Number     int // from 1
