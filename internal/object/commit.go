@@ -1,0 +1,291 @@
+package object
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"stint"
+)
+
+// Commit makes the staged parts the output at a location: part p of an operation
+// becomes part-NNNNN, then the manifest appears, then _SUCCESS. It returns the
+// bytes of all parts. Dead or canceled at any point, it is called again with the
+// same arguments and goes on; called again after it has succeeded, it returns the
+// same. The package's documentation has the steps. Calls for one location exclude
+// each other where the file system has locks.
+//
+// Errors: [stint.Lost] if a staged part is missing or has another size;
+// [stint.Conflict] if another output, or another commit, is in the way; with
+// overwrite an output that is there is removed, as soon as the new one is known
+// to be whole.
+func Commit(ctx context.Context, location string, x stint.ExecutionID, program string, parts []stint.Part, overwrite bool) (int64, error) {
+	o, err := openFolder(location, x)
+	if err != nil {
+		return 0, err
+	}
+	in, err := makeIntent(x, program, parts)
+	if err != nil {
+		return 0, err
+	}
+	if done, err := o.isFinished(in.Manifest); err != nil || done {
+		return in.Manifest.Bytes, err
+	}
+	unlock, err := o.lock(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	done, err := o.isCommitted(in.Manifest)
+	switch {
+	case err == nil && done:
+		err = checkParts(o.dir, in.Manifest.Parts)
+	case err == nil:
+		err = o.commit(ctx, in, overwrite)
+	}
+	if err == nil {
+		err = o.finish(ctx)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return in.Manifest.Bytes, nil
+}
+
+// step lets a commit be stopped between any two changes.
+func step(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return &stint.Error{Code: stint.Canceled, Message: "commit output", Err: err}
+	}
+	return nil
+}
+
+// isFinished reports whether this very commit has nothing left to do.
+func (o outputFolder) isFinished(m Manifest) (bool, error) {
+	if !exists(o.path(successName)) || exists(o.staging()) {
+		return false, nil
+	}
+	done, err := o.isCommitted(m)
+	if err == nil && done {
+		err = checkParts(o.dir, m.Parts)
+	}
+	return done, err
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// isCommitted reports whether the manifest in the folder is this one. Another
+// execution's, or one that cannot be understood, is dealt with as anything else
+// in the way.
+func (o outputFolder) isCommitted(m Manifest) (bool, error) {
+	found, err := readManifestFile(o.path(manifestName))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), stint.CodeOf(err) == stint.Invalid:
+		return false, nil
+	case err != nil:
+		return false, err
+	case found.Execution != m.Execution:
+		return false, nil
+	case !found.equal(m):
+		return false, stint.Errorf(stint.Conflict, "output %q was committed by %s with other parts", o.dir, m.Execution)
+	}
+	return true, nil
+}
+
+// commit takes the folder from any state before the manifest to the manifest.
+func (o outputFolder) commit(ctx context.Context, in intent, overwrite bool) error {
+	if _, err := os.Lstat(o.staging()); errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(stint.Errorf(stint.Lost, "output %q: nothing is staged by %s", o.dir, in.Manifest.Execution), o.removeEmptyRoot())
+	}
+	if err := o.checkOthers(); err != nil {
+		return err
+	}
+	begun, found, err := o.readIntent()
+	if err != nil {
+		return err
+	}
+	if found && !begun.equal(in) {
+		if err := o.retreat(begun); err != nil {
+			return err
+		}
+		found = false
+	}
+	if !found {
+		if err := o.prepare(ctx, in, overwrite); err != nil {
+			return err
+		}
+	}
+	for i := range in.Staged {
+		if err := o.renamePart(ctx, in, i); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(syncFolder(o.dir), step(ctx)); err != nil {
+		return err
+	}
+	return o.putManifest(ctx, in.Manifest)
+}
+
+// checkOthers refuses while another execution's commit in this folder has begun.
+func (o outputFolder) checkOthers() error {
+	begun, err := filepath.Glob(filepath.Join(globLiteral(o.stagingRoot()), "x-*", intentName))
+	if err != nil {
+		return failure(err, "look for commits in %q", o.stagingRoot())
+	}
+	for _, path := range begun {
+		if path != o.staged(intentName) {
+			return stint.Errorf(stint.Conflict, "output %q: %s has begun to commit its output here and has not ended", o.dir, filepath.Base(filepath.Dir(path)))
+		}
+	}
+	return nil
+}
+
+// globLiteral escapes a path for filepath.Glob.
+func globLiteral(path string) string {
+	b := make([]byte, 0, len(path))
+	for i := range len(path) {
+		switch path[i] {
+		case '*', '?', '[', '\\':
+			b = append(b, '\\')
+		}
+		b = append(b, path[i])
+	}
+	return string(b)
+}
+
+// prepare makes sure that the output is whole and nothing is in its way, and
+// writes the intent. An old output is touched only when the new one is known to be whole.
+func (o outputFolder) prepare(ctx context.Context, in intent, overwrite bool) error {
+	for i, name := range in.Staged {
+		if err := checkSize(o.staged(name), in.Manifest.Parts[i].Bytes); err != nil {
+			return err
+		}
+	}
+	c, err := o.contents(ctx)
+	if err != nil {
+		return err
+	}
+	if err := o.checkFree(c, overwrite); err != nil {
+		return err
+	}
+	if c.isOutput() {
+		if err := o.removeOld(ctx, c); err != nil {
+			return err
+		}
+	}
+	if err := step(ctx); err != nil {
+		return err
+	}
+	return o.stage(intentName, in)
+}
+
+// checkSize reports a staged part that is not there as it was reported.
+func checkSize(path string, size int64) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return stint.Errorf(stint.Lost, "staged part %q is missing", path)
+	case err != nil:
+		return failure(err, "look at staged part %q", path)
+	case !info.Mode().IsRegular() || info.Size() != size:
+		return stint.Errorf(stint.Lost, "staged part %q has %d bytes, was written with %d", path, info.Size(), size)
+	}
+	return nil
+}
+
+// removeOld removes an output so that it stops being one first and its manifest goes last.
+func (o outputFolder) removeOld(ctx context.Context, c contents) error {
+	groups := [][]string{{successName}, c.parts, {manifestName}}
+	for _, names := range groups {
+		for _, name := range names {
+			if err := step(ctx); err != nil {
+				return err
+			}
+			if err := os.Remove(o.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return failure(err, "remove %q of the output that is replaced", o.path(name))
+			}
+		}
+		if err := syncFolder(o.dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stage writes a value durably into the staging folder, in place of an older one.
+func (o outputFolder) stage(name string, v any) error {
+	b, err := encodeJSON(v)
+	if err != nil {
+		return err
+	}
+	fresh := o.staged(name + ".new")
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return failure(err, "remove %q", fresh)
+	}
+	if err := writeFile(fresh, b); err != nil {
+		return err
+	}
+	if err := os.Rename(fresh, o.staged(name)); err != nil {
+		return failure(err, "rename %q", fresh)
+	}
+	return syncFolder(o.staging())
+}
+
+// renamePart gives part i its name unless an earlier call has done so.
+func (o outputFolder) renamePart(ctx context.Context, in intent, i int) error {
+	if err := step(ctx); err != nil {
+		return err
+	}
+	part := in.Manifest.Parts[i]
+	from, to := o.staged(in.Staged[i]), o.path(part.Name)
+	if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
+		return checkSize(to, part.Bytes)
+	}
+	if err := checkSize(from, part.Bytes); err != nil {
+		return err
+	}
+	err := renameNew(from, to)
+	if errors.Is(err, fs.ErrExist) {
+		return stint.Errorf(stint.Conflict, "output %q: somebody else has put %s there", o.dir, part.Name)
+	}
+	if err != nil {
+		return failure(err, "rename %q to %q", from, to)
+	}
+	return nil
+}
+
+func (o outputFolder) putManifest(ctx context.Context, m Manifest) error {
+	if err := o.stage(manifestName, m); err != nil {
+		return err
+	}
+	if err := step(ctx); err != nil {
+		return err
+	}
+	err := renameNew(o.staged(manifestName), o.path(manifestName))
+	if errors.Is(err, fs.ErrExist) {
+		return stint.Errorf(stint.Conflict, "output %q: somebody else has put %s there", o.dir, manifestName)
+	}
+	if err != nil {
+		return failure(err, "rename the manifest of %q", o.dir)
+	}
+	return syncFolder(o.dir)
+}
+
+// finish does what follows the manifest.
+func (o outputFolder) finish(ctx context.Context) error {
+	if err := step(ctx); err != nil {
+		return err
+	}
+	if err := writeFile(o.path(successName), nil); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := errors.Join(syncFolder(o.dir), step(ctx)); err != nil {
+		return err
+	}
+	return o.removeStaging()
+}

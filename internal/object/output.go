@@ -1,0 +1,212 @@
+package object
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"stint"
+)
+
+// Probe finds out whether an execution can leave its output at a location and
+// creates its staging folder there: folders that are missing are created, a file
+// is written, synced, renamed and removed. What it created is gone again when it
+// refuses. It may be repeated.
+//
+// Errors: [stint.Conflict] if there is an output already and overwrite is not
+// set, or anything else that a reader of the folder would take for data;
+// [stint.Denied], [stint.Unavailable] or [stint.Invalid], with the path, if the
+// folder cannot be written to.
+func Probe(ctx context.Context, location string, x stint.ExecutionID, overwrite bool) error {
+	o, err := openFolder(location, x)
+	if err != nil {
+		return err
+	}
+	if err := o.checkKind(); err != nil {
+		return err
+	}
+	c, err := o.contents(ctx)
+	if err != nil {
+		return err
+	}
+	if err := o.checkFree(c, overwrite); err != nil {
+		return err
+	}
+	made, err := makeFolders(o.dir)
+	if err == nil {
+		err = o.probeStaging(ctx)
+	}
+	if err != nil {
+		removeFolders(made)
+		return err
+	}
+	return nil
+}
+
+// checkKind refuses what can never be an output folder.
+func (o outputFolder) checkKind() error {
+	info, err := os.Stat(o.dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return failure(err, "output %q", o.dir)
+	case !info.IsDir():
+		return stint.Errorf(stint.Invalid, "output %q is a file: expected a folder, or nothing", o.dir)
+	}
+	root, err := os.Lstat(o.stagingRoot())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return failure(err, "output %q", o.dir)
+	case !root.IsDir():
+		return stint.Errorf(stint.Invalid, "output %q: %s in it is not a folder", o.dir, stagingName)
+	case idOf(root).dev != idOf(info).dev:
+		return stint.Errorf(stint.Invalid, "output %q: %s in it lies on another file system", o.dir, stagingName)
+	}
+	return nil
+}
+
+// makeFolders creates a folder and those above it and returns what it created,
+// outermost first, also with an error.
+func makeFolders(path string) ([]string, error) {
+	var missing []string
+	for p := path; ; p = filepath.Dir(p) {
+		info, err := os.Stat(p)
+		if err == nil && info.IsDir() {
+			break
+		}
+		if err == nil {
+			return nil, stint.Errorf(stint.Invalid, "create folder %q: %q is a file", path, p)
+		}
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+			return nil, failure(err, "create folder %q", path)
+		}
+		missing = append(missing, p)
+	}
+	var made []string
+	for _, p := range slices.Backward(missing) {
+		err := os.Mkdir(p, 0o777)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return made, failure(err, "create folder %q", path)
+		}
+		made = append(made, p)
+		if err := syncFolder(filepath.Dir(p)); err != nil {
+			return made, err
+		}
+	}
+	return made, nil
+}
+
+// removeFolders undoes [makeFolders]; folders that others have filled meanwhile stay.
+func removeFolders(made []string) {
+	for _, p := range slices.Backward(made) {
+		if os.Remove(p) != nil {
+			return
+		}
+	}
+}
+
+// probeStaging creates the staging folder and takes a file through all that a commit does with parts.
+func (o outputFolder) probeStaging(ctx context.Context) (err error) {
+	_, before := os.Lstat(o.stagingRoot())
+	unlock, err := o.lock(ctx)
+	if err != nil {
+		if errors.Is(before, fs.ErrNotExist) {
+			os.Remove(o.stagingRoot()) //nolint:errcheck,gosec // fails if others use it already
+		}
+		return err
+	}
+	defer unlock()
+	_, before = os.Lstat(o.staging())
+	if err := os.Mkdir(o.staging(), 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return errors.Join(failure(err, "create folder %q", o.staging()), o.removeEmptyRoot())
+	}
+	if err := o.writeProbe(); err != nil {
+		if errors.Is(before, fs.ErrNotExist) {
+			return errors.Join(err, o.removeStaging())
+		}
+		return err
+	}
+	return errors.Join(syncFolder(o.stagingRoot()), syncFolder(o.dir))
+}
+
+// removeEmptyRoot removes the staging root if nothing but the lock is in it.
+func (o outputFolder) removeEmptyRoot() error {
+	entries, err := os.ReadDir(o.stagingRoot())
+	if err != nil || len(entries) != 1 {
+		return err
+	}
+	return os.RemoveAll(o.stagingRoot())
+}
+
+func (o outputFolder) writeProbe() error {
+	const name = "_probe"
+	inside, outside := o.staged(name), o.path(stagingName+name)
+	for _, left := range []string{inside, outside} { // by a probe that died
+		if err := os.Remove(left); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return failure(err, "remove file %q", left)
+		}
+	}
+	if err := writeFile(inside, []byte("stint\n")); err != nil {
+		return err
+	}
+	if err := renameNew(inside, outside); err != nil {
+		return failure(errors.Join(err, os.Remove(inside)), "rename a file from %q to %q", o.staging(), o.dir)
+	}
+	if err := os.Remove(outside); err != nil {
+		return failure(err, "remove file %q", outside)
+	}
+	return nil
+}
+
+// CreatePart creates a staged part of the given name, empty and open for reading
+// and writing, in place of an older one. Its name is durable when CreatePart
+// returns; the caller syncs its bytes before it counts as written. The staging
+// folder must be there: without it the execution was cleared, or the file system
+// that held it is not mounted, and the error is [stint.Unavailable].
+func CreatePart(location string, x stint.ExecutionID, name string) (*os.File, error) {
+	o, err := openFolder(location, x)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPartName(name); err != nil {
+		return nil, err
+	}
+	path := o.staged(name)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, failure(err, "remove older part %q", path)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, stint.Errorf(stint.Unavailable, "create part %q: the staging folder of %s is gone", path, x)
+	}
+	if err != nil {
+		return nil, failure(err, "create part %q", path)
+	}
+	if err := syncFolder(o.staging()); err != nil {
+		return nil, errors.Join(err, f.Close(), os.Remove(path))
+	}
+	return f, nil
+}
+
+// checkPartName keeps staged names apart from our own, which begin with an underscore.
+func checkPartName(name string) error {
+	if name == "" || len(name) > 200 || isHidden(name) || name != filepath.Base(name) {
+		return stint.Errorf(stint.Invalid, "staged part %.80q: expected a file name of 1 to 200 bytes that begins with neither . nor _", name)
+	}
+	for i := range len(name) {
+		if name[i] < 0x20 || name[i] == 0x7f {
+			return stint.Errorf(stint.Invalid, "staged part %.80q: control character at byte %d", name, i+1)
+		}
+	}
+	return nil
+}
