@@ -1,0 +1,80 @@
+package worker
+
+import "stint"
+
+// Message is what a worker and its agent say to each other: exactly one field
+// is set. The agent sends all but Events.
+type Message struct {
+	Setup   *Setup        `json:"setup,omitempty"`   // first of all, once
+	Segment *SegmentFiles `json:"segment,omitempty"` // with two descriptors
+	Perform *Perform      `json:"perform,omitempty"` // with the descriptors of its orders
+	Stop    *Stop         `json:"stop,omitempty"`
+	Events  *Events       `json:"events,omitempty"` // worker to agent
+}
+
+// Setup tells a worker what its slot is for. A worker serves one execution.
+type Setup struct {
+	Spec   stint.Spec `json:"spec"`
+	Slot   int        `json:"slot"`
+	Dir    string     `json:"dir"`    // of this slot alone, existing: working directories and spill files go below it
+	Files  string     `json:"files"`  // folder with the program's files by name
+	Memory int64      `json:"memory"` // bytes for sorting and merging; 0: 128 MiB
+}
+
+// SegmentFiles replaces the slot's segment: later blocks go to its data file and
+// later records to its log. Two descriptors come with it, in that order; the
+// log is opened for appending.
+type SegmentFiles struct {
+	ID   uint32 `json:"id"`
+	Size int64  `json:"size"` // length of the data file: where the next block begins
+}
+
+// Perform orders operations of one job, each to be performed once, in order,
+// behind those ordered before.
+type Perform struct {
+	Job     stint.JobID `json:"job"`
+	Stage   int         `json:"stage"`
+	Attempt int         `json:"attempt"` // from 1
+	Orders  []Order     `json:"orders"`
+}
+
+// Order is one operation to perform. Its descriptors come with the message,
+// those of one order after those of the order before: the files of the subset's
+// pieces one for each piece in order, or the files that Runs speak of; then the
+// part file if Part is set.
+type Order struct {
+	_struct struct{} `codec:",toarray"` //nolint:unused // tells the encoder to write an array
+	Op      uint32
+	Files   int    // number of this order's descriptors
+	Part    string // name of the staged part file; empty unless the stage writes parts
+	Subset  stint.Subset
+	Runs    []Run // of a later stage: what it reads, by ascending upstream operation
+}
+
+// Run is the output of one upstream operation in the partition that an
+// operation reads: a byte range of one of the order's files.
+type Run struct {
+	_struct struct{} `codec:",toarray"` //nolint:unused // tells the encoder to write an array
+	File    int      // index into the order's descriptors
+	Op      uint32   // the upstream operation
+	Offset  int64
+	Length  int64
+	Records int64
+	Sum     uint64 // XXH3-64 of the bytes; 0: verified already
+}
+
+// Stop asks for the end of an attempt: of operation Op of a job, in progress or
+// waiting, or of everything. What was in progress is recorded as failed with
+// [stint.Canceled]; what waited is dropped without a record.
+type Stop struct {
+	Job stint.JobID `json:"job,omitempty"`
+	Op  uint32      `json:"op,omitempty"`
+	All bool        `json:"all,omitempty"`
+}
+
+// Events tells the agent what the slot's log now holds in addition, in the
+// log's order, and what programs said of themselves.
+type Events struct {
+	Records []Record
+	Status  []stint.StatusText
+}

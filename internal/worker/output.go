@@ -1,0 +1,330 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/zeebo/xxh3"
+
+	"stint"
+	"stint/internal/block"
+	"stint/internal/shuffle"
+)
+
+// output is what an operation writes. It ends in commit or discard.
+type output interface {
+	io.Writer
+	commit(ctx context.Context, d *DoneRecord) error // completes d
+	discard() error
+}
+
+func (s *slot) openOutput(o *operation) (output, error) {
+	switch {
+	case o.stage.Sorted:
+		return s.openSorted(o)
+	case o.part != nil:
+		return &byteOutput{to: &partFile{file: o.part, name: o.item.order.Part, sum: xxh3.New()}, lines: linesOf(o.stage)}, nil
+	case o.stage.NoOutput:
+		return &byteOutput{to: nowhere{}}, nil
+	}
+	return &byteOutput{to: &blockFile{blocks: s.blocks}, lines: linesOf(o.stage)}, nil
+}
+
+// linesOf reports whether the output of a stage is lines and nothing else.
+func linesOf(stage *stint.StageSpec) bool {
+	return len(stage.Action.Command) > 0 && stage.Input.Split != stint.SplitFiles
+}
+
+// byteOutput is output that is kept as it was written.
+type byteOutput struct {
+	to interface {
+		io.Writer
+		commit(records int64, d *DoneRecord) error
+		discard() error
+	}
+	lines   bool
+	length  int64
+	records int64
+	last    byte
+}
+
+// Write implements io.Writer.
+func (b *byteOutput) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	b.length += int64(len(p))
+	b.records += int64(bytes.Count(p, []byte{'\n'}))
+	b.last = p[len(p)-1]
+	return b.to.Write(p)
+}
+
+func (b *byteOutput) commit(_ context.Context, d *DoneRecord) error {
+	if b.length > 0 && b.last != '\n' {
+		if b.lines {
+			if _, err := b.Write([]byte{'\n'}); err != nil {
+				return err
+			}
+		} else {
+			b.records++
+		}
+	}
+	d.Op.RecordsOut, d.Op.BytesOut = b.records, b.length
+	return b.to.commit(b.records, d)
+}
+
+func (b *byteOutput) discard() error { return b.to.discard() }
+
+// nowhere is where the output of a stage without output goes.
+type nowhere struct{}
+
+// Write drops what it gets.
+func (nowhere) Write(p []byte) (int, error)         { return len(p), nil }
+func (nowhere) commit(_ int64, _ *DoneRecord) error { return nil }
+func (nowhere) discard() error                      { return nil }
+
+// blockFile is a block with one partition; none if nothing is written.
+type blockFile struct {
+	blocks *block.Writer
+	w      io.Writer
+}
+
+// Write begins the block when the first bytes come.
+func (f *blockFile) Write(p []byte) (int, error) {
+	if f.w == nil {
+		if err := f.blocks.Begin(); err != nil {
+			return 0, err
+		}
+		w, err := f.blocks.Partition(0)
+		if err != nil {
+			return 0, err
+		}
+		f.w = w
+	}
+	return f.w.Write(p)
+}
+
+func (f *blockFile) commit(records int64, d *DoneRecord) error {
+	if f.w == nil {
+		return nil
+	}
+	f.blocks.AddRecords(records)
+	index, err := f.blocks.Commit()
+	d.Block = &index
+	return err
+}
+
+func (f *blockFile) discard() error {
+	if f.w == nil {
+		return nil
+	}
+	return f.blocks.Discard()
+}
+
+// partFile is a staged file of the execution's output.
+type partFile struct {
+	file *os.File
+	name string
+	sum  *xxh3.Hasher
+	size int64
+	buf  []byte
+}
+
+const partBuffer = 256 << 10
+
+// Write collects small writes.
+func (f *partFile) Write(p []byte) (int, error) {
+	if len(f.buf)+len(p) > partBuffer {
+		if err := f.flush(); err != nil {
+			return 0, err
+		}
+	}
+	if len(p) >= partBuffer/2 {
+		return len(p), f.put(p)
+	}
+	f.buf = append(f.buf, p...)
+	return len(p), nil
+}
+
+func (f *partFile) flush() error {
+	err := f.put(f.buf)
+	f.buf = f.buf[:0]
+	return err
+}
+
+func (f *partFile) put(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	f.sum.Write(p) //nolint:errcheck // a hash does not fail
+	n, err := f.file.Write(p)
+	f.size += int64(n)
+	if err != nil {
+		return fmt.Errorf("write part %s: %w", f.name, err)
+	}
+	return nil
+}
+
+func (f *partFile) commit(_ int64, d *DoneRecord) error {
+	if err := f.flush(); err != nil {
+		return err
+	}
+	if err := f.file.Sync(); err != nil {
+		return fmt.Errorf("sync part %s: %w", f.name, err)
+	}
+	d.Part = &stint.Part{Op: d.Op.Op, Name: f.name, Bytes: f.size, Sum: f.sum.Sum64()}
+	return nil
+}
+
+// discard gives the space back; the agent removes the file.
+func (f *partFile) discard() error {
+	if err := f.file.Truncate(0); err != nil {
+		return fmt.Errorf("truncate part %s: %w", f.name, err)
+	}
+	return nil
+}
+
+// sortedOutput is records that are sorted into the partitions of a block.
+type sortedOutput struct {
+	*shuffle.Writer // takes records as such
+	slot            *slot
+	op              *operation
+	line            []byte // begun in one write and not ended
+	combine         bool   // by a runner, over sorted partitions
+}
+
+func (s *slot) openSorted(o *operation) (output, error) {
+	out := &sortedOutput{slot: s, op: o}
+	var combiner shuffle.Combiner
+	if c := o.stage.Combine; c != nil {
+		if make := s.worker.Combiners[c.Native]; make != nil {
+			combiner = make()
+		} else {
+			out.combine = true
+		}
+	}
+	if s.sorter.writer != nil && s.sorter.stage == o.item.job.Stage {
+		out.Writer = s.sorter.writer
+		return out, out.Reset()
+	}
+	s.dropSorter()
+	w, err := shuffle.NewWriter(shuffle.Config{
+		Partitions: o.stage.Partitions, Budget: s.setup.Memory / 2, Dir: s.scratch(), Combine: combiner,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.sorter = sorter{stage: o.item.job.Stage, writer: w}
+	out.Writer = w
+	return out, nil
+}
+
+const maxLine = shuffle.MaxKey + 1 + shuffle.MaxValue
+
+// Write takes records as lines.
+func (s *sortedOutput) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 || len(s.line) > 0 {
+			end := i
+			if i < 0 {
+				end = len(p)
+			}
+			if len(s.line)+end > maxLine {
+				return 0, stint.Errorf(stint.Failed, "record_too_long: record %d of the output: limit 64 MiB", s.Records()+1)
+			}
+			s.line = append(s.line, p[:end]...)
+			if i < 0 {
+				return n, nil
+			}
+			if err := s.emitLine(s.line); err != nil {
+				return 0, err
+			}
+			s.line = s.line[:0]
+		} else if err := s.emitLine(p[:i]); err != nil {
+			return 0, err
+		}
+		p = p[i+1:]
+	}
+	return n, nil
+}
+
+func (s *sortedOutput) emitLine(line []byte) error {
+	return s.Emit(shuffle.ParseLine(line))
+}
+
+func (s *sortedOutput) commit(ctx context.Context, d *DoneRecord) error {
+	if len(s.line) > 0 {
+		if err := s.emitLine(s.line); err != nil {
+			return err
+		}
+	}
+	if s.Records() == 0 {
+		return nil
+	}
+	blocks := s.slot.blocks
+	if err := blocks.Begin(); err != nil {
+		return err
+	}
+	finish := func() error { return s.Finish(blocks) }
+	if s.combine {
+		finish = func() error { return s.combineAll(ctx, blocks) }
+	}
+	if err := finish(); err != nil {
+		return err
+	}
+	index, err := blocks.Commit()
+	if err != nil {
+		return err
+	}
+	d.Block, d.Op.RecordsOut, d.Op.BytesOut = &index, index.Records(), index.Length
+	return nil
+}
+
+// combineAll lets the runner combine each partition's records once, and sorts
+// what comes of it again into the same partition.
+func (s *sortedOutput) combineAll(ctx context.Context, blocks *block.Writer) error {
+	w, err := shuffle.NewWriter(shuffle.Config{Partitions: 1, Budget: s.slot.setup.Memory / 4, Dir: s.slot.scratch()})
+	if err != nil {
+		return err
+	}
+	defer w.Close() //nolint:errcheck // spill files have no name
+	attempt := *s.op.attempt
+	attempt.Action, attempt.First = *s.op.stage.Combine, false
+	return s.Visit(func(p uint32, records shuffle.Source) error {
+		if err := w.Reset(); err != nil {
+			return err
+		}
+		if len(attempt.Action.Command) > 0 {
+			if err := s.slot.dir.prepare(); err != nil {
+				return err
+			}
+		}
+		attempt.Partition = p
+		out := &sortedOutput{Writer: w, slot: s.slot, op: s.op}
+		if err := s.slot.runner(attempt.Action).Perform(ctx, &attempt, &recordReader{source: records}, out); err != nil {
+			return fmt.Errorf("combine partition %d: %w", p, err)
+		}
+		if len(out.line) > 0 {
+			if err := out.emitLine(out.line); err != nil {
+				return err
+			}
+		}
+		return w.Finish(onePartition{Writer: blocks, number: p})
+	})
+}
+
+// onePartition puts the only partition of a writer into a block under a number.
+type onePartition struct {
+	*block.Writer
+	number uint32
+}
+
+// Partition begins the partition.
+func (o onePartition) Partition(uint32) (io.Writer, error) { return o.Writer.Partition(o.number) }
+
+func (s *sortedOutput) discard() error { return s.slot.blocks.Discard() }

@@ -1,0 +1,172 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"stint"
+)
+
+// perform performs one operation and adds what came of it to the journal, where
+// the next write takes it along. The error means that this slot cannot go on.
+func (s *slot) perform(ctx context.Context, it *item) error {
+	defer closeAll(it.files)
+	start := time.Now().UnixMilli()
+	op, job := it.order.Op, it.job.Job
+	if err := s.journal.add(Record{Begun: &stint.Begun{Job: job, Ops: stint.Range{From: op, To: op + 1}}}); err != nil {
+		return err
+	}
+	if err := s.journal.write(); err != nil {
+		return err
+	}
+	s.stderr.reset()
+	done, err := s.try(ctx, it)
+	if err == nil {
+		done.Op.Start, done.Op.End = start, time.Now().UnixMilli()
+		return s.journal.add(Record{Done: done})
+	}
+	f := s.failure(ctx, it, err)
+	f.Start, f.End = start, time.Now().UnixMilli()
+	return s.journal.add(Record{Failed: f})
+}
+
+// operation is one operation while it is performed.
+type operation struct {
+	item    *item
+	stage   *stint.StageSpec
+	attempt *stint.Attempt
+	counter stint.Counters
+	in      *input
+	out     output
+	part    *os.File // nil: no part
+}
+
+// try performs an operation up to the end of its output. A panic is the
+// operator's failure and not this worker's end.
+func (s *slot) try(ctx context.Context, it *item) (done *DoneRecord, err error) {
+	var o *operation
+	defer func() {
+		if v := recover(); v != nil {
+			s.stderr.Write(debug.Stack()) //nolint:errcheck // it cannot fail
+			err = stint.Errorf(stint.Failed, "panic: %v", v)
+		}
+		if err != nil && o != nil && o.out != nil {
+			err = errors.Join(err, o.out.discard())
+		}
+		if o != nil && o.in != nil {
+			o.in.close()
+		}
+	}()
+	if o, err = s.open(it); err != nil {
+		return nil, err
+	}
+	if err := s.run(ctx, o); err != nil {
+		return nil, err
+	}
+	return s.finish(ctx, o)
+}
+
+// open prepares an operation's input and output.
+func (s *slot) open(it *item) (*operation, error) {
+	stage, err := s.stage(it.job)
+	if err != nil {
+		return nil, err
+	}
+	o := &operation{item: it, stage: stage}
+	files := it.files
+	if it.order.Part != "" {
+		if len(files) == 0 {
+			return nil, stint.Errorf(stint.Internal, "operation %d came without its part file", it.order.Op)
+		}
+		o.part, files = files[len(files)-1], files[:len(files)-1]
+	}
+	if err := s.attempt(o); err != nil {
+		return o, err
+	}
+	if o.in, err = s.openInput(o, files); err != nil {
+		return o, err
+	}
+	o.out, err = s.openOutput(o)
+	return o, err
+}
+
+// attempt says what the runner is to know.
+func (s *slot) attempt(o *operation) error {
+	it, stage, spec := o.item, o.stage, &s.setup.Spec
+	o.attempt = &stint.Attempt{
+		Execution: spec.Execution, Stage: stage.Name,
+		Operation: stint.MakeOperationID(stage.Name, it.order.Op), Op: it.order.Op,
+		Number: it.job.Attempt, Job: it.job.Job,
+		First: stage.Input.Kind == stint.FromInput, Last: it.job.Stage == len(spec.Stages)-1,
+		Action: stage.Action, Params: spec.Params, Environ: s.environ,
+		Operations: stage.Operations, Partitions: stage.Partitions,
+		Stderr: &s.stderr, Counters: &o.counter,
+		Status: func(text string) {
+			s.journal.say(stint.StatusText{Job: it.job.Job, Op: it.order.Op, Text: text})
+		},
+	}
+	if stage.Input.Kind == stint.Shuffle {
+		o.attempt.Partition = it.order.Op
+	}
+	if len(it.order.Subset.Pieces) > 0 {
+		o.attempt.Input = it.order.Subset.Pieces[0]
+	}
+	if !startsProcess(stage) {
+		return nil
+	}
+	o.attempt.Dir = s.dir.path
+	return s.dir.prepare()
+}
+
+func startsProcess(stage *stint.StageSpec) bool {
+	return len(stage.Action.Command) > 0 || stage.Combine != nil && len(stage.Combine.Command) > 0
+}
+
+// run lets the runner perform the attempt, and looks at the input again: what
+// was read of a file that changed meanwhile is nothing to go by, nor is a
+// failure over it.
+func (s *slot) run(ctx context.Context, o *operation) error {
+	err := s.runner(o.attempt.Action).Perform(ctx, o.attempt, o.in.reader, o.out)
+	if ctx.Err() != nil {
+		return err
+	}
+	if cerr := s.checkInput(o); cerr != nil {
+		return cerr
+	}
+	return err
+}
+
+func (s *slot) runner(a stint.Action) Runner {
+	if len(a.Command) > 0 {
+		return s.worker.Command
+	}
+	return s.worker.Native
+}
+
+func (s *slot) checkInput(o *operation) error {
+	for i := range o.item.order.Subset.Pieces {
+		if err := s.worker.CheckInput(o.item.files[i], o.item.order.Subset.Pieces[i].Object); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish completes the output.
+func (s *slot) finish(ctx context.Context, o *operation) (*DoneRecord, error) {
+	d := &DoneRecord{Job: o.item.job.Job, Stage: o.item.job.Stage}
+	d.Op.Op = o.item.order.Op
+	if err := o.out.commit(ctx, d); err != nil {
+		return nil, err
+	}
+	d.Op.RecordsIn, d.Op.BytesIn = o.in.records(), o.in.bytes()
+	d.Counters = o.counter.Deltas(d.Op.Op)
+	if n := o.counter.Dropped; n > 0 {
+		d.Counters = append(d.Counters, stint.CounterDelta{Op: d.Op.Op, Group: "stint", Name: "counters_limit", Value: n})
+	}
+	d.Stderr = s.stderr.String()
+	return d, nil
+}
