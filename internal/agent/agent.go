@@ -1,0 +1,137 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"strconv"
+	"time"
+
+	"stint"
+	"stint/internal/block"
+	"stint/internal/link"
+	"stint/internal/transfer"
+)
+
+// Agent is the node manager of one computing node. Its fields are its
+// configuration and must not be changed once Run was called.
+type Agent struct {
+	Dir           string   // data folder; made if it is missing
+	Name          string   // of the node, for people: 1 to 80 printable characters
+	Version       string   // of the program, for people
+	Slots         int      // operations at once, at least 1
+	Memory        int64    // bytes with which each slot sorts and merges; 0: the worker's default
+	ServerURL     string   // https://HOST:PORT
+	Listen        string   // HOST:PORT where peers fetch blocks; port 0: any free one
+	WorkerCommand []string // argument vector of "stint worker"
+	Sole          bool     // nothing else in this process starts processes: kill what workers leave behind
+	Logger        *slog.Logger
+
+	// Identify returns who this node is. It is called once, with the data folder
+	// locked: it reads the node's certificate from there, or joins and keeps it there.
+	Identify func(ctx context.Context, dir string) (Identity, error)
+}
+
+// Identity is who a node is, and how it proves that.
+type Identity struct {
+	Node  stint.NodeID
+	Link  *tls.Config // to dial the server
+	Serve *tls.Config // of the node's own port
+	Peer  *tls.Config // to dial the ports of other nodes
+}
+
+// Run is the node: from reading its folder to the end of ctx, when its workers
+// have ended. What it has written stays, and is found by the next Run on the
+// same folder. Errors: [stint.Conflict] if another process holds the folder;
+// what Identify returns; what keeps the folder from being read or the port from
+// being opened. A server that is not there is no error.
+func (a *Agent) Run(ctx context.Context) (err error) {
+	if a.Slots < 1 || len(a.WorkerCommand) == 0 {
+		return stint.Errorf(stint.Invalid, "agent with %d slots and worker command %q: expected at least one slot and a command", a.Slots, a.WorkerCommand)
+	}
+	f, err := openFolder(a.Dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.close()) }()
+	identity, err := a.Identify(ctx, a.Dir)
+	if err != nil {
+		return fmt.Errorf("identify node: %w", err)
+	}
+	if err := f.begin(identity.Node, a.Name); err != nil {
+		return err
+	}
+	logger := a.Logger.With("component", "agent", "node", identity.Node)
+	store, ledger, boot, err := a.restore(ctx, f, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for peers: %w", err)
+	}
+	hello := link.Hello{
+		Version: a.Version, Node: identity.Node, Name: a.Name, Incarnation: f.node.Incarnation, BootID: boot,
+		Slots: a.Slots, Cores: runtime.NumCPU(), Memory: memoryBytes(), Address: listener.Addr().String(),
+	}
+	peers := transfer.NewClient(identity.Peer)
+	defer peers.CloseIdleConnections()
+	s := site{
+		agent: a, folder: f, store: store, hello: hello, logger: logger, spawner: newSpawner(a.Sole),
+		preparer: &preparer{node: identity.Node, incarnation: f.node.Incarnation, folder: f, store: store, peers: peers},
+	}
+	return s.run(ctx, ledger, identity, listener)
+}
+
+// restore opens the block store and enters what earlier incarnations have
+// written there.
+func (a *Agent) restore(ctx context.Context, f *folder, logger *slog.Logger) (*block.Store, *Ledger, string, error) {
+	boot, err := readBootID()
+	if err != nil {
+		return nil, nil, "", err
+	}
+	store, err := block.Open(f.at("blocks"))
+	if err != nil {
+		return nil, nil, "", fmt.Errorf("open blocks: %w", err)
+	}
+	ledger := NewLedger(f.node.Node, f.node.Incarnation, maxUnacked)
+	start := time.Now()
+	err = recoverAll(ctx, f, store, ledger, boot != f.node.BootID, logger)
+	if err == nil {
+		err = f.verified(boot)
+	}
+	if err != nil {
+		return nil, nil, "", errors.Join(err, store.Close())
+	}
+	logger.InfoContext(ctx, "folder read", "path", a.Dir, "incarnation", f.node.Incarnation, "count", len(store.Executions()), "bytes", store.Bytes(), "took", time.Since(start))
+	return store, ledger, boot, nil
+}
+
+// dataPlane is the server of the node's own port.
+func (s *site) dataPlane(config *tls.Config) *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle(transfer.Path, &transfer.Handler{
+		Open: func(_ context.Context, x stint.ExecutionID, stage int, op, partition uint32) (*io.SectionReader, int64, uint64, error) {
+			return s.store.Open(x, stage, op, partition)
+		},
+	})
+	return &http.Server{
+		Handler: mux, TLSConfig: config, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+	}
+}
+
+// removeAll removes what an execution left in blocks and work.
+func removeAll(store *block.Store, f *folder, x stint.ExecutionID) error {
+	return errors.Join(store.Remove(x), os.RemoveAll(f.work(x)))
+}
+
+func slotName(i int) string { return "slot-" + strconv.Itoa(i) }

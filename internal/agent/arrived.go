@@ -1,0 +1,193 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"stint"
+	"stint/internal/link"
+)
+
+// arrived brings what the server said.
+type arrived struct{ message link.ServerMessage }
+
+func (a *arrived) apply(l *loop, now time.Time) {
+	m := a.message
+	if x := subjectOf(m); x != "" {
+		if e := l.executions[x]; e != nil && e.forgotten != nil {
+			e.forgotten.later = append(e.forgotten.later, m)
+			return
+		}
+	}
+	switch {
+	case m.Spec != nil:
+		l.learn(m.Spec)
+	case m.Grant != nil:
+		l.accept(*m.Grant)
+	case m.Retract != nil:
+		l.retract(*m.Retract)
+	case m.Ack != nil:
+		l.ledger.Acked(m.Ack.Execution, m.Ack.Seq, m.Ack.Incarnation)
+	case m.Resend != nil:
+		l.resend(*m.Resend)
+	case m.Forget != nil:
+		l.forget(m.Forget.Execution)
+	case m.Errand != nil:
+		l.errands.add(*m.Errand)
+	}
+}
+
+// subjectOf returns the execution of a message that must wait while the
+// execution is being removed.
+func subjectOf(m link.ServerMessage) stint.ExecutionID {
+	switch {
+	case m.Spec != nil:
+		return m.Spec.Execution
+	case m.Grant != nil:
+		return m.Grant.Execution
+	case m.Retract != nil:
+		return m.Retract.Execution
+	}
+	return ""
+}
+
+func (l *loop) learn(spec *stint.Spec) {
+	e := l.execution(spec.Execution)
+	e.spec = spec
+	if err := os.MkdirAll(l.folder.work(e.id), 0o700); err != nil {
+		l.logger.Error("work folder not made", "execution", e.id, "err", err)
+	}
+}
+
+// accept enters a grant. One that cannot be performed for want of a spec, or
+// contradicts it, is given back whole.
+func (l *loop) accept(g stint.Grant) {
+	ok, why := l.ledger.Accept(g)
+	if !ok {
+		l.logger.Warn("grant refused", "execution", g.Execution, "job", g.Job, "incarnation", g.Incarnation, "status", why)
+		return
+	}
+	e := l.execution(g.Execution)
+	if !performable(e.spec, &g) {
+		l.logger.Error("grant does not match its execution", "execution", g.Execution, "job", g.Job)
+		l.ledger.Retract(stint.Retract{Execution: g.Execution, Job: g.Job, Count: g.Ops.Len()})
+		return
+	}
+	if err := appendJob(l.folder.work(e.id, "jobs"), g.Job, g.Stage); err != nil {
+		l.logger.Warn("job not noted", "execution", e.id, "job", g.Job, "err", err)
+	}
+}
+
+func performable(spec *stint.Spec, g *stint.Grant) bool {
+	if spec == nil || g.Stage < 0 || g.Stage >= len(spec.Stages) || g.Ops.To > spec.Stages[g.Stage].Operations {
+		return false
+	}
+	stage := &spec.Stages[g.Stage]
+	return stage.Input.Kind != stint.FromInput || len(g.Subsets) == g.Ops.Len() || len(g.Subsets) == 0
+}
+
+// retract gives back operations of a job, those too that are ready and that no
+// worker has in hand, from the end.
+func (l *loop) retract(r stint.Retract) {
+	e := l.execution(r.Execution)
+	for i := len(e.ready) - 1; i >= 0 && l.ledger.WaitingIn(r.Execution, r.Job) < r.Count; i-- {
+		if o := e.ready[i]; o.grant.Job == r.Job {
+			o.close()
+			l.ledger.PutBack(e.id, r.Job, stint.Range{From: o.wire.Op, To: o.wire.Op + 1})
+			e.ready = append(e.ready[:i], e.ready[i+1:]...)
+		}
+	}
+	l.ledger.Retract(r)
+}
+
+// resend reports completions again that the server misses, as the logs have them.
+func (l *loop) resend(r link.Resend) {
+	e := l.execution(r.Execution)
+	if e.forgotten != nil {
+		return
+	}
+	store, post := l.store, l.post
+	e.task(func(context.Context) {
+		list, err := again(store, r.Execution, r.Ops)
+		post(&foundAgain{execution: r.Execution, list: list, err: err})
+	})
+}
+
+// foundAgain brings completions from the logs.
+type foundAgain struct {
+	execution stint.ExecutionID
+	list      []stint.Done
+	err       error
+}
+
+func (f *foundAgain) apply(l *loop, _ time.Time) {
+	e := l.executions[f.execution]
+	e.tasks--
+	if f.err != nil {
+		l.logger.Warn("log not read to its end", "execution", e.id, "err", f.err)
+	}
+	if e.forgotten == nil {
+		l.ledger.Again(e.id, f.list)
+	}
+}
+
+// forget stops everything of an execution; what it left on disk is removed when
+// all its tasks have ended.
+func (l *loop) forget(x stint.ExecutionID) {
+	e := l.execution(x)
+	if e.forgotten != nil {
+		return
+	}
+	l.dropReady(e)
+	l.ledger.Forget(x)
+	e.scope.cancel(errForgotten)
+	e.forgotten = &forgetting{}
+	for _, s := range l.slots {
+		if s.execution == x {
+			s.execution = ""
+		}
+	}
+}
+
+// remove removes what forgotten executions left, once nothing of them runs.
+func (l *loop) remove() {
+	for _, e := range l.executions {
+		if e.forgotten == nil || e.forgotten.removing || e.tasks > 0 {
+			continue
+		}
+		e.forgotten.removing = true
+		x, store, folder, post := e.id, l.store, l.folder, l.post
+		l.tasks.start(func(context.Context) {
+			post(&removed{execution: x, err: removeAll(store, folder, x)})
+		})
+	}
+}
+
+// removed says that nothing of an execution is left on this node.
+type removed struct {
+	execution stint.ExecutionID
+	err       error
+}
+
+func (r *removed) apply(l *loop, now time.Time) {
+	if r.err != nil {
+		l.logger.Error("execution not removed", "execution", r.execution, "err", r.err)
+	}
+	later := l.executions[r.execution].forgotten.later
+	delete(l.executions, r.execution)
+	for _, m := range later {
+		(&arrived{message: m}).apply(l, now)
+	}
+}
+
+// lapse stops everything and gives it back: the server was away for too long.
+func (l *loop) lapse() {
+	l.session.lapsed = true
+	for _, e := range l.each() {
+		l.dropReady(e)
+		e.scope.cancel(errLapsed)
+		e.scope = l.open()
+	}
+	l.logger.Warn("work stopped for want of a server", "took", lease)
+}

@@ -1,0 +1,53 @@
+// Package agent is the node manager of one computing node: it performs the jobs
+// that the server grants, keeps what its operations put out, serves it to its
+// peers, and tells the server what became of everything.
+//
+// # Who does what
+//
+// One goroutine, the loop, owns the state as plain values: the [Ledger] with
+// the rules of the protocol, the slots, the orders that are ready. Others talk
+// to it by one channel of notices:
+//
+//	session     dials the server, hands over what it says, sends what the loop says
+//	preparer    opens the inputs of operations before a slot needs them
+//	process     one worker: starts it, hands it orders, reads what its log holds
+//	errand      lists, probes, commits, clears, reads logs
+//	spawner     starts processes from one thread, kills strays
+//	data plane  serves blocks to peers
+//
+// The loop never waits for any of them.
+//
+// # An operation
+//
+// A grant is entered in the ledger once. Operations at the front are handed to
+// the preparer: it opens the objects of a subset, or finds the blocks of the
+// operations before on this node and fetches those of others into a scratch
+// file, and creates the staged part. An order that is ready goes to a slot that
+// serves its execution. The worker's log is the truth about what began, was
+// completed and failed: events only repeat it, and it is read when a worker
+// dies and when the agent starts. What the ledger learns goes into numbered
+// reports, which are kept until the server has them on disk.
+//
+// # What happens on failure
+//
+//	a worker dies            its log is read; the operation in progress failed as
+//	                         Lost, those behind it are handed out again
+//	an input cannot be had   the operation fails: Invalid if it changed, Lost with
+//	                         the node that should have it, Unavailable for what
+//	                         this node lacks
+//	the server is away       work goes on; after the lease (15 minutes) everything
+//	                         is stopped and given back
+//	the agent dies           its workers die with it; the next incarnation reads
+//	                         the logs, checks the segments and says what it has
+//	the machine restarts     as when the agent dies, and every checksum is verified
+//	the disk is full         operations fail as Unavailable; nothing new begins
+//	                         until there is room again
+//
+// # The folder
+//
+//	lock              held by the process that owns the folder; says which
+//	node.json         node, name, incarnation, boot id of the last checked start
+//	blocks/           segments and logs (package block)
+//	files/            program files by digest, fetched once
+//	work/<execution>/ jobs (job and stage of what was handed out), files/, slot-N/
+package agent

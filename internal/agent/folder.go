@@ -1,0 +1,191 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"stint"
+)
+
+// folder is the data folder of a node, locked.
+type folder struct {
+	dir  string
+	lock *os.File
+	node nodeRecord
+}
+
+// nodeRecord is node.json.
+type nodeRecord struct {
+	Node        stint.NodeID      `json:"node"`
+	Name        string            `json:"name"`
+	Incarnation stint.Incarnation `json:"incarnation"`
+	BootID      string            `json:"boot_id"` // of the machine when the segments were last verified
+}
+
+const bootIDFile = "/proc/sys/kernel/random/boot_id"
+
+// openFolder locks the folder dir, which it makes if it is missing. The error is
+// [stint.Conflict] if another process holds it.
+func openFolder(dir string) (*folder, error) {
+	for _, sub := range []string{"", "work", "files"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+			return nil, fmt.Errorf("make data folder: %w", err)
+		}
+	}
+	lock, err := lockFile(filepath.Join(dir, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	f := &folder{dir: dir, lock: lock}
+	b, err := os.ReadFile(f.at("node.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &f.node)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.Join(fmt.Errorf("read %s: %w", f.at("node.json"), err), lock.Close())
+	}
+	return f, nil
+}
+
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		b, _ := os.ReadFile(path) // who holds it is a courtesy
+		return nil, errors.Join(stint.Errorf(stint.Conflict, "data folder %q is held by pid %.10s: one agent per folder", filepath.Dir(path), strings.TrimSpace(string(b))), f.Close())
+	}
+	if err == nil {
+		err = f.Truncate(0)
+	}
+	if err == nil {
+		_, err = fmt.Fprintln(f, os.Getpid())
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+	}
+	return f, nil
+}
+
+// close releases the lock.
+func (f *folder) close() error { return f.lock.Close() }
+
+func (f *folder) at(names ...string) string {
+	return filepath.Join(append([]string{f.dir}, names...)...)
+}
+
+// work returns the folder of an execution's operations.
+func (f *folder) work(x stint.ExecutionID, names ...string) string {
+	return f.at(append([]string{"work", string(x)}, names...)...)
+}
+
+// begin starts a new incarnation of the node: its number is on disk before
+// anything is said or done in it.
+func (f *folder) begin(node stint.NodeID, name string) error {
+	if f.node.Node != "" && f.node.Node != node {
+		return stint.Errorf(stint.Conflict, "data folder %q belongs to node %s; the certificate in it names %s", f.dir, f.node.Node, node)
+	}
+	f.node.Node = node
+	f.node.Name = name
+	f.node.Incarnation++
+	return f.save()
+}
+
+// verified enters that all segments were checked since the machine's last start.
+func (f *folder) verified(bootID string) error {
+	if f.node.BootID == bootID {
+		return nil
+	}
+	f.node.BootID = bootID
+	return f.save()
+}
+
+func (f *folder) save() error {
+	b, err := json.MarshalIndent(f.node, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode node: %w", err)
+	}
+	if err := writeSynced(f.at("node.json"), append(b, '\n')); err != nil {
+		return fmt.Errorf("write node: %w", err)
+	}
+	return nil
+}
+
+// writeSynced replaces a file at once or not at all, durably.
+func writeSynced(path string, b []byte) error {
+	temp, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = temp.Write(b)
+	if err == nil {
+		err = temp.Sync()
+	}
+	if err = errors.Join(err, temp.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(temp.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// readBootID returns what tells one run of the machine from the next.
+func readBootID() (string, error) {
+	b, err := os.ReadFile(bootIDFile)
+	if err != nil {
+		return "", fmt.Errorf("read boot id: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// freeBytes returns how much room there is in the folder for this user.
+func (f *folder) freeBytes() (int64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(f.dir, &s); err != nil {
+		return 0, fmt.Errorf("ask for free space in %s: %w", f.dir, err)
+	}
+	return int64(s.Bavail) * s.Bsize, nil
+}
+
+// memoryBytes returns the memory of the machine.
+func memoryBytes() int64 {
+	var s unix.Sysinfo_t
+	if err := unix.Sysinfo(&s); err != nil {
+		return 0
+	}
+	return int64(s.Totalram) * int64(s.Unit)
+}
+
+// nodeFault turns an error of this node's own means (room, descriptors, disk)
+// into an Unavailable one that names the path; others keep their code.
+func nodeFault(err error, path string) *stint.Error {
+	var e *stint.Error
+	if errors.As(err, &e) && e.Code != stint.Internal {
+		return stint.AsError(err)
+	}
+	for _, no := range []syscall.Errno{unix.ENOSPC, unix.EDQUOT, unix.EIO, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EROFS} {
+		if errors.Is(err, no) {
+			return &stint.Error{Code: stint.Unavailable, Message: fmt.Sprintf("%s: %v", path, err)}
+		}
+	}
+	if errors.Is(err, context.Canceled) {
+		return &stint.Error{Code: stint.Canceled, Message: err.Error()}
+	}
+	return &stint.Error{Code: stint.Unavailable, Message: err.Error()}
+}

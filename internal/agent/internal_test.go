@@ -1,0 +1,289 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"stint"
+	"stint/internal/block"
+	"stint/internal/link"
+	"stint/internal/worker"
+)
+
+func TestWhatThisNodeLacksIsUnavailableAndNamesThePath(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err  error
+		want stint.Code
+	}{
+		{&os.PathError{Op: "write", Path: "/x", Err: syscall.ENOSPC}, stint.Unavailable},
+		{fmt.Errorf("open: %w", syscall.EMFILE), stint.Unavailable},
+		{&stint.Error{Code: stint.Internal, Err: syscall.EIO}, stint.Unavailable},
+		{stint.Errorf(stint.Invalid, "input changed"), stint.Invalid},
+		{errors.New("anything"), stint.Unavailable},
+		{context.Canceled, stint.Canceled},
+	} {
+		got := nodeFault(c.err, "/data/work")
+		if got.Code != c.want {
+			t.Errorf("%v: %s, want %s", c.err, got.Code, c.want)
+		}
+		if c.want == stint.Unavailable && errors.Is(c.err, syscall.ENOSPC) && !strings.Contains(got.Message, "/data/work") {
+			t.Errorf("%v does not name the path", got)
+		}
+	}
+}
+
+func TestAnInputThatIsGoneOrForbiddenFailsForGood(t *testing.T) {
+	t.Parallel()
+	for _, code := range []stint.Code{stint.NotFound, stint.Denied, stint.Conflict, stint.Invalid} {
+		if got := inputError(stint.Errorf(code, "x"), "file:///x").Code; got != stint.Invalid {
+			t.Errorf("%s becomes %s, want %s", code, got, stint.Invalid)
+		}
+	}
+}
+
+func TestEveryOperationThatIsReadHasAHolder(t *testing.T) {
+	t.Parallel()
+	sources := []stint.Source{
+		{Ops: ops(0, 3), Node: nodeA, Address: "a:1"}, {Ops: ops(3, 5), Node: nodeB, Address: "b:1"}, {Ops: ops(5, 9), Node: nodeA, Address: "a:1"},
+	}
+	for _, c := range []struct {
+		ops  stint.Range
+		want string
+	}{
+		{ops(0, 9), "n-aaaaaaaaaaaa[{0 3} {5 9}] n-bbbbbbbbbbbb[{3 5}] "},
+		{ops(4, 6), "n-bbbbbbbbbbbb[{4 5}] n-aaaaaaaaaaaa[{5 6}] "},
+		{ops(2, 2), ""},
+		{ops(8, 10), "the grant names no node for 1 operations of the stage before, the first is 9"},
+	} {
+		list, err := holdersOf(c.ops, sources)
+		got := ""
+		for _, h := range list {
+			got += string(h.node) + "["
+			for i, r := range h.ops {
+				if i > 0 {
+					got += " "
+				}
+				got += fmt.Sprintf("{%d %d}", r.From, r.To)
+			}
+			got += "] "
+		}
+		if err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%v: got %s, want %s", c.ops, got, c.want)
+		}
+	}
+}
+
+func TestAGatherReadsItsRunAndAShuffleItsPartition(t *testing.T) {
+	t.Parallel()
+	first := stint.StageSpec{Stage: stint.Stage{Name: "map"}, Operations: 10}
+	shuffle := stint.StageSpec{Stage: stint.Stage{Name: "r", Input: stint.Edge{Kind: stint.Shuffle, From: "map"}}}
+	gather := stint.StageSpec{Stage: stint.Stage{Name: "g", Input: stint.Edge{Kind: stint.Gather, From: "map"}}, Gather: stint.GatherMap{0, 4, 10}}
+	spec := &stint.Spec{Execution: execX, Stages: []stint.StageSpec{first, shuffle, gather}}
+	for _, c := range []struct {
+		stage     *stint.StageSpec
+		op        uint32
+		partition uint32
+		ops       stint.Range
+	}{
+		{&spec.Stages[1], 3, 3, ops(0, 10)},
+		{&spec.Stages[2], 0, 0, ops(0, 4)},
+		{&spec.Stages[2], 1, 0, ops(4, 10)},
+	} {
+		r, err := readingOf(spec, c.stage, c.op)
+		if err != nil || r.stage != 0 || r.partition != c.partition || r.ops != c.ops {
+			t.Errorf("operation %d of %s: %+v %v", c.op, c.stage.Name, r, err)
+		}
+	}
+	if _, err := readingOf(spec, &spec.Stages[2], 2); err == nil {
+		t.Error("an operation that the map of the gather does not have")
+	}
+}
+
+// After the lease without a server nothing is performed any more, and everything
+// is given back.
+func TestAfterTheLeaseEverythingIsGivenBack(t *testing.T) {
+	t.Parallel()
+	l := newTestLoop(t, grant(execX, 1, 0, 5))
+	start := time.Now()
+	l.session.away = start
+	e := l.execution(execX)
+	run, _ := l.ledger.Next(execX, 1)
+	e.ready = append(e.ready, &order{grant: run.Grant})
+	l.work(start.Add(lease - time.Second))
+	if l.session.lapsed || l.ledger.Waiting(execX) != 4 {
+		t.Fatal("given back within the lease")
+	}
+	l.work(start.Add(lease))
+	r, ok := l.ledger.Report(execX)
+	if !ok {
+		t.Fatal("nothing to report")
+	}
+	var back []stint.Range
+	for _, b := range r.Returned {
+		for _, ops := range b.Ops {
+			back = stint.UnionRange(back, ops)
+		}
+	}
+	equal(t, "given back", back, []stint.Range{ops(0, 5)})
+}
+
+func TestAGrantWithoutItsSpecIsGivenBack(t *testing.T) {
+	t.Parallel()
+	l := newTestLoop(t)
+	g := grant(execX, 1, 0, 5)
+	(&arrived{message: link.ServerMessage{Grant: &g}}).apply(l, time.Now())
+	r, ok := l.ledger.Report(execX)
+	if !ok || len(r.Returned) != 1 {
+		t.Fatalf("report: %+v", r)
+	}
+	equal(t, "given back", r.Returned[0].Ops, []stint.Range{ops(0, 5)})
+}
+
+func TestNothingBeginsWhileTheDiskIsFull(t *testing.T) {
+	t.Parallel()
+	l := newTestLoop(t, grant(execX, 1, 0, 5))
+	e := l.execution(execX)
+	e.spec = overRange(execX, 5, stint.Action{Native: "noop"})
+	e.files = provided
+	now := time.Now()
+	l.full, l.beat = true, now
+	l.work(now)
+	if l.slots[0].execution != "" {
+		t.Error("a slot was given to it")
+	}
+	l.full = false
+	l.work(now)
+	if l.slots[0].execution != execX {
+		t.Error("no slot was given to it once there was room")
+	}
+}
+
+// newTestLoop returns a loop whose tasks never run.
+func newTestLoop(t *testing.T, grants ...stint.Grant) *loop {
+	t.Helper()
+	f := must(openFolder(t.TempDir()))(t)
+	t.Cleanup(func() { _ = f.close() })
+	idle := func() scope {
+		return scope{start: func(func(context.Context)) {}, cancel: func(error) {}}
+	}
+	s := &site{agent: &Agent{Slots: 1}, folder: f, post: func(notice) {}, open: idle, logger: slog.New(slog.DiscardHandler)}
+	return newLoop(s, newLedger(t, 100, grants...))
+}
+
+func TestBlocksThatAreNotWholeAreReportedAtTheNextStart(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	dir := t.TempDir()
+	a, stop := s.start(t, nodeA, dir, 1)
+	a.send(t, link.ServerMessage{Spec: overRange(execX, 3, shell(`echo "$STINT_OPERATION"`))})
+	a.grant(t, stint.Grant{Execution: execX, Job: 1, Ops: ops(0, 3)})
+	a.awaitDone(t, 3)
+	stop()
+
+	segments := must(filepath.Glob(filepath.Join(dir, "blocks", string(execX), "*.seg")))(t)
+	b := must(os.ReadFile(segments[0]))(t)
+	b[strings.Index(string(b), "map/1")] ^= 1
+	if err := os.WriteFile(segments[0], b[:len(b)-1], 0o600); err != nil { // and the last block is cut short
+		t.Fatal(err)
+	}
+	a, stop = s.start(t, nodeA, dir, 1)
+	equal(t, "without a restart of the machine, lengths are checked", a.hello.Holdings[0].Completed, []stint.StageOps{{Ops: []stint.Range{ops(0, 2)}}})
+	stop()
+
+	record := filepath.Join(dir, "node.json")
+	text := strings.Replace(string(must(os.ReadFile(record))(t)), must(readBootID())(t), "another", 1)
+	if err := os.WriteFile(record, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a, _ = s.start(t, nodeA, dir, 1)
+	equal(t, "after a restart of the machine, checksums too", a.hello.Holdings[0].Completed, []stint.StageOps{{Ops: []stint.Range{ops(0, 1)}}})
+	a.await(t, "what was lost", func(s *tally) bool { return len(s.lost) > 0 })
+	equal(t, "lost", a.tally.lost, []stint.StageOps{{Ops: []stint.Range{ops(1, 3)}}})
+}
+
+func TestRecoveryReadsWhatCompletedAndWhatHadBegun(t *testing.T) {
+	t.Parallel()
+	f := must(openFolder(t.TempDir()))(t)
+	t.Cleanup(func() { _ = f.close() })
+	store := must(block.Open(f.at("blocks")))(t)
+	t.Cleanup(func() { _ = store.Close() })
+	_, data, log, err := store.CreateSegment(execX)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b []byte
+	for _, r := range []worker.Record{
+		{Begun: &stint.Begun{Job: 4, Ops: ops(0, 1)}},
+		{Done: &worker.DoneRecord{Job: 4, Stage: 2, Op: stint.OpDone{Op: 0}}},
+		{Begun: &stint.Begun{Job: 4, Ops: ops(1, 2)}},
+		{Failed: &stint.Failure{Job: 4, Stage: 2, Op: 1, Error: stint.Errorf(stint.Failed, "exit 1")}},
+		{Begun: &stint.Begun{Job: 4, Ops: ops(2, 3)}},
+		{Begun: &stint.Begun{Job: 5, Ops: ops(0, 1)}}, // of a job that was not noted
+	} {
+		b = must(worker.AppendRecord(b, r))(t)
+	}
+	b = append(b, b[:7]...) // the last record is torn
+	_, err = log.Write(b)
+	if err = errors.Join(err, log.Close(), data.Close(), os.MkdirAll(f.work(execX), 0o700), appendJob(f.work(execX, "jobs"), 4, 2)); err != nil {
+		t.Fatal(err)
+	}
+	r := must(recoverExecution(f, store, execX))(t)
+	equal(t, "completed", r.completed, []stint.StageOps{{Stage: 2, Ops: []stint.Range{ops(0, 1)}}})
+	equal(t, "begun", r.begun, []stint.StageOps{{Stage: 2, Ops: []stint.Range{ops(2, 3)}}})
+	if _, _, _, err := store.Open(execX, 2, 0, 7); err != nil {
+		t.Errorf("an operation that wrote nothing has an empty block: %v", err)
+	}
+}
+
+func TestJobsAreRemembered(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "jobs")
+	for id, stage := range map[stint.JobID]int{1: 0, 20: 3} {
+		if err := appendJob(path, id, stage); err != nil {
+			t.Fatal(err)
+		}
+	}
+	equal(t, "jobs", must(readJobs(path))(t), map[stint.JobID]int{1: 0, 20: 3})
+	equal(t, "no jobs", must(readJobs(path+".none"))(t), map[stint.JobID]int{})
+}
+
+// strays runs in a process of its own: a worker that leaves a process of another
+// session behind, which must be gone once the worker was waited for.
+func strays() error {
+	s := newSpawner(true)
+	go s.run()
+	defer s.close()
+	c := exec.Command("sh", "-c", "setsid sh -c 'sleep 300 & wait' & sleep 0.2; kill -9 $$")
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := s.start(c); err != nil {
+		return err
+	}
+	if err := s.wait(c); err == nil {
+		return errors.New("the worker ended well")
+	}
+	if left := children(os.Getpid()); len(left) > 0 {
+		return fmt.Errorf("processes %v are left", left)
+	}
+	return nil
+}
+
+func TestWhatAWorkerLeavesBehindIsKilled(t *testing.T) {
+	t.Parallel()
+	out, err := exec.CommandContext(t.Context(), os.Args[0], "strays").CombinedOutput()
+	if err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}

@@ -1,0 +1,196 @@
+package agent
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+
+	"stint"
+	"stint/internal/block"
+	"stint/internal/worker"
+)
+
+// recovery is what the logs of one execution say.
+type recovery struct {
+	completed []stint.StageOps
+	begun     []stint.StageOps // and not ended
+}
+
+// recoverAll enters in store and ledger what the logs of earlier incarnations
+// say, and verifies it: that every segment is long enough, and if deep every
+// checksum. Blocks that are not whole are not completed operations any more. A
+// log that cannot be read on counts as far as it could be.
+func recoverAll(ctx context.Context, f *folder, store *block.Store, ledger *Ledger, deep bool, logger *slog.Logger) error {
+	for _, x := range store.Executions() {
+		r, err := recoverExecution(f, store, x)
+		if err != nil {
+			logger.WarnContext(ctx, "log not read to its end", "execution", x, "err", err)
+		}
+		bad, err := store.Verify(ctx, x, deep)
+		if err != nil {
+			return fmt.Errorf("verify execution %s: %w", x, err)
+		}
+		for _, s := range bad {
+			store.RemoveOps(x, s.Stage, s.Ops)
+		}
+		ledger.Restore(x, r.completed, r.begun)
+		if len(bad) > 0 {
+			logger.WarnContext(ctx, "blocks not whole", "execution", x, "count", countStages(bad))
+			ledger.Lost(x, bad)
+		}
+	}
+	return nil
+}
+
+func recoverExecution(f *folder, store *block.Store, x stint.ExecutionID) (recovery, error) {
+	stages, err := readJobs(f.work(x, "jobs"))
+	if err != nil {
+		return recovery{}, err
+	}
+	type attempt struct {
+		job stint.JobID
+		op  uint32
+	}
+	open := make(map[attempt]bool)
+	var order []attempt
+	var r recovery
+	err = readLogs(store, x, func(rec worker.Record) error {
+		switch {
+		case rec.Begun != nil:
+			for op := rec.Begun.Ops.From; op < rec.Begun.Ops.To; op++ {
+				open[attempt{rec.Begun.Job, op}] = true
+				order = append(order, attempt{rec.Begun.Job, op})
+			}
+		case rec.Failed != nil:
+			delete(open, attempt{rec.Failed.Job, rec.Failed.Op})
+		case rec.Done != nil:
+			delete(open, attempt{rec.Done.Job, rec.Done.Op.Op})
+			r.completed = addToStage(r.completed, rec.Done.Stage, stint.Range{From: rec.Done.Op.Op, To: rec.Done.Op.Op + 1})
+			return addBlock(store, x, rec.Done)
+		}
+		return nil
+	})
+	for _, a := range order {
+		if stage, known := stages[a.job]; known && open[a] {
+			r.begun = addToStage(r.begun, stage, stint.Range{From: a.op, To: a.op + 1})
+		}
+	}
+	return r, err
+}
+
+func countStages(sets []stint.StageOps) int {
+	n := 0
+	for _, s := range sets {
+		n += stint.CountRanges(s.Ops)
+	}
+	return n
+}
+
+// addBlock enters the block of a completed operation. One that wrote nothing,
+// and no part, has an empty block in the first segment: it is here, and there is
+// nothing to read.
+func addBlock(store *block.Store, x stint.ExecutionID, d *worker.DoneRecord) error {
+	switch {
+	case d.Block != nil:
+		return store.Add(x, d.Stage, d.Op.Op, *d.Block)
+	case d.Part == nil:
+		return store.Add(x, d.Stage, d.Op.Op, block.Index{Segment: 1})
+	}
+	return nil
+}
+
+// readLogs calls each with every record in the logs of an execution's slots. A
+// log that cannot be read on does not keep it from the others.
+func readLogs(store *block.Store, x stint.ExecutionID, each func(worker.Record) error) error {
+	logs, err := store.Logs(x)
+	if err != nil {
+		return err
+	}
+	for _, log := range logs {
+		err = errors.Join(err, readLog(log.Path, each))
+	}
+	return err
+}
+
+func readLog(path string, each func(worker.Record) error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("read log: %w", err)
+	}
+	if err := errors.Join(worker.ReadLog(bufio.NewReaderSize(f, 1<<20), each), f.Close()); err != nil {
+		return fmt.Errorf("read log %s: %w", path, err)
+	}
+	return nil
+}
+
+// again collects the completions that a server misses, as the logs have them:
+// of an operation that completed more than once, the last.
+func again(store *block.Store, x stint.ExecutionID, missed []stint.StageOps) ([]stint.Done, error) {
+	latest := make(map[[2]int]*worker.DoneRecord) // by stage and operation
+	var order [][2]int
+	err := readLogs(store, x, func(r worker.Record) error {
+		d := r.Done
+		if d == nil || !slices.ContainsFunc(missed, func(s stint.StageOps) bool { return s.Stage == d.Stage && stint.RangesContain(s.Ops, d.Op.Op) }) {
+			return nil
+		}
+		o := [2]int{d.Stage, int(d.Op.Op)}
+		if latest[o] == nil {
+			order = append(order, o)
+		}
+		latest[o] = d
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	list := make([]stint.Done, 0, len(order))
+	for _, o := range order {
+		d := latest[o]
+		done := stint.Done{Job: d.Job, Stage: d.Stage, Ops: []stint.OpDone{d.Op}, Counters: d.Counters}
+		if d.Part != nil {
+			done.Parts = []stint.Part{*d.Part}
+		}
+		list = append(list, done)
+	}
+	return list, nil
+}
+
+// appendJob notes the stage of a job, before anything of it begins: the log's
+// record of a beginning names the job alone.
+func appendJob(path string, id stint.JobID, stage int) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("note job: %w", err)
+	}
+	_, err = fmt.Fprintf(f, "%d %d\n", id, stage)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("note job: %w", err)
+	}
+	return nil
+}
+
+// readJobs reads what appendJob wrote; a line that was cut short is left out.
+func readJobs(path string) (map[stint.JobID]int, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return map[stint.JobID]int{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read jobs: %w", err)
+	}
+	stages := make(map[stint.JobID]int)
+	for line := range bytes.Lines(b) {
+		var id stint.JobID
+		var stage int
+		if n, err := fmt.Sscanf(string(line), "%d %d\n", &id, &stage); n == 2 && err == nil {
+			stages[id] = stage
+		}
+	}
+	return stages, nil
+}

@@ -1,0 +1,201 @@
+package agent
+
+import (
+	"slices"
+
+	"stint"
+)
+
+// A report is closed when its weight passes maxReport, so that one message
+// stays well below the link's limit of 8 MiB. Weights are bytes, estimated.
+const (
+	maxReport     = 1 << 20
+	weightOp      = 48
+	weightPart    = 96
+	weightCounter = 64
+	maxMessages   = 256 // status texts in one report
+)
+
+// Status enters status texts of operations in progress. The latest of an
+// operation counts.
+func (l *Ledger) Status(x stint.ExecutionID, texts []stint.StatusText) {
+	for _, text := range texts {
+		if _, begun := l.Outstanding(x, text.Job, text.Op); !begun {
+			continue
+		}
+		a := l.accounts[x]
+		r := a.draft(weightOp + len(text.Text))
+		same := func(t stint.StatusText) bool { return t.Job == text.Job && t.Op == text.Op }
+		if i := slices.IndexFunc(r.Messages, same); i >= 0 {
+			r.Messages[i] = text
+		} else if len(r.Messages) < maxMessages {
+			r.Messages = append(r.Messages, text)
+		}
+	}
+}
+
+// Lost enters that the output of completed operations is not whole any more.
+func (l *Ledger) Lost(x stint.ExecutionID, lost []stint.StageOps) {
+	a := l.account(x)
+	r := a.draft(weightOp * len(lost))
+	if r.Verified == nil {
+		r.Verified = &stint.Verification{}
+	}
+	for _, s := range lost {
+		for _, ops := range s.Ops {
+			r.Verified.Lost = addToStage(r.Verified.Lost, s.Stage, ops)
+			a.completed = subtractFromStage(a.completed, s.Stage, ops)
+		}
+	}
+}
+
+// Again enters completions that were reported before, or in an earlier
+// incarnation, and that the server misses, as the log has them: each Done with
+// any number of operations.
+func (l *Ledger) Again(x stint.ExecutionID, list []stint.Done) {
+	a := l.account(x)
+	for _, d := range list {
+		for _, op := range d.Ops {
+			l.owed++
+			a.draftDone(d.Job, d.Stage, op, countersOf(d.Counters, op.Op), partOf(d.Parts, op.Op))
+		}
+	}
+}
+
+// Report numbers the next report of an execution and keeps it until it is
+// acknowledged. It reports false if there is nothing to tell.
+func (l *Ledger) Report(x stint.ExecutionID) (*stint.Report, bool) {
+	a := l.accounts[x]
+	if a == nil || len(a.drafts) == 0 {
+		return nil, false
+	}
+	r := a.drafts[0]
+	a.drafts = slices.Delete(a.drafts, 0, 1)
+	if len(a.drafts) == 0 {
+		a.weight = 0
+	}
+	a.seq++
+	r.Execution, r.Node, r.Incarnation, r.Seq = x, l.node, l.incarnation, a.seq
+	a.sent = append(a.sent, r)
+	return r, true
+}
+
+// Pending reports whether there is something to tell of an execution that is in
+// no numbered report.
+func (l *Ledger) Pending(x stint.ExecutionID) bool {
+	a := l.accounts[x]
+	return a != nil && len(a.drafts) > 0
+}
+
+// Unacked returns the reports of an execution with numbers above after that are
+// not acknowledged, in order. They must not be changed.
+func (l *Ledger) Unacked(x stint.ExecutionID, after uint64) []*stint.Report {
+	a := l.accounts[x]
+	if a == nil {
+		return nil
+	}
+	i := 0
+	for i < len(a.sent) && a.sent[i].Seq <= after {
+		i++
+	}
+	return slices.Clone(a.sent[i:])
+}
+
+// Owed returns how many operations ended and are not acknowledged.
+func (l *Ledger) Owed() int { return l.owed }
+
+// Acked drops the reports of an execution up to number seq: the server has
+// them on disk. An acknowledgement of another incarnation's reports is ignored.
+func (l *Ledger) Acked(x stint.ExecutionID, seq uint64, incarnation stint.Incarnation) {
+	a := l.accounts[x]
+	if a == nil || incarnation != l.incarnation {
+		return
+	}
+	for len(a.sent) > 0 && a.sent[0].Seq <= seq {
+		l.owed -= endedIn(a.sent[0])
+		a.sent = slices.Delete(a.sent, 0, 1)
+	}
+}
+
+// draft returns the report that is being filled, to which the caller adds what
+// weighs so much: a new one if the last is full.
+func (a *account) draft(weight int) *stint.Report {
+	if len(a.drafts) == 0 || a.weight > maxReport {
+		a.drafts = append(a.drafts, &stint.Report{})
+		a.weight = 0
+	}
+	a.weight += weight
+	return a.drafts[len(a.drafts)-1]
+}
+
+func (a *account) draftBegun(id stint.JobID, op uint32) {
+	r := a.draft(1)
+	if n := len(r.Begun); n > 0 && r.Begun[n-1].Job == id && r.Begun[n-1].Ops.To == op {
+		r.Begun[n-1].Ops.To++
+		return
+	}
+	a.weight += weightOp
+	r.Begun = append(r.Begun, stint.Begun{Job: id, Ops: stint.Range{From: op, To: op + 1}})
+}
+
+func (a *account) draftDone(id stint.JobID, stage int, op stint.OpDone, counters []stint.CounterDelta, part *stint.Part) {
+	r := a.draft(weightOp + weightCounter*len(counters))
+	i := slices.IndexFunc(r.Done, func(d stint.Done) bool { return d.Job == id })
+	if i < 0 {
+		i = len(r.Done)
+		r.Done = append(r.Done, stint.Done{Job: id, Stage: stage})
+	}
+	d := &r.Done[i]
+	d.Ops = append(d.Ops, op)
+	d.Counters = append(d.Counters, counters...)
+	if part != nil {
+		d.Parts = append(d.Parts, *part)
+		a.weight += weightPart
+	}
+}
+
+func (a *account) draftFailure(f stint.Failure) {
+	n := 4*weightOp + len(f.Stderr)
+	if f.Error != nil {
+		n += len(f.Error.Message)
+	}
+	r := a.draft(n)
+	r.Failures = append(r.Failures, f)
+}
+
+// endedIn returns how many operations a report says have ended.
+func endedIn(r *stint.Report) int {
+	n := len(r.Failures)
+	for i := range r.Done {
+		n += len(r.Done[i].Ops)
+	}
+	return n
+}
+
+func subtractFromStage(sets []stint.StageOps, stage int, ops stint.Range) []stint.StageOps {
+	for i := range sets {
+		if sets[i].Stage == stage {
+			sets[i].Ops = stint.SubtractRange(sets[i].Ops, ops)
+		}
+	}
+	return slices.DeleteFunc(sets, func(s stint.StageOps) bool { return len(s.Ops) == 0 })
+}
+
+func countersOf(list []stint.CounterDelta, op uint32) []stint.CounterDelta {
+	var out []stint.CounterDelta
+	for _, c := range list {
+		if c.Op == op {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func partOf(list []stint.Part, op uint32) *stint.Part {
+	for i := range list {
+		if list[i].Op == op {
+			return &list[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package agent
+
+import (
+	"testing"
+	"time"
+
+	"stint"
+)
+
+func TestSeating(t *testing.T) {
+	t.Parallel()
+	const a, b, c = stint.ExecutionID("a"), stint.ExecutionID("b"), stint.ExecutionID("c")
+	busy := func(x stint.ExecutionID, n int) seat { return seat{execution: x, queued: n} }
+	rested := func(x stint.ExecutionID, n int) seat { return seat{execution: x, queued: n, rested: true} }
+	for _, tc := range []struct {
+		name    string
+		seats   []seat
+		demands []demand
+		want    string // per seat: execution, and ! if drained
+	}{
+		{"all to the only one", make([]seat, 3), []demand{{a, 9, 3}}, "a a a"},
+		{"no more than there is to do", make([]seat, 3), []demand{{a, 1, 3}}, "a - -"},
+		{"no more than it may", make([]seat, 3), []demand{{a, 9, 2}}, "a a -"},
+		{"shared evenly", make([]seat, 4), []demand{{a, 9, 4}, {b, 9, 4}}, "a b a b"},
+		{"idle worker stays where it is", []seat{{execution: b}, {execution: a}}, []demand{{a, 9, 2}, {b, 9, 2}}, "b a"},
+		{"idle worker of a done execution is replaced", []seat{{execution: b}, busy(a, 1)}, []demand{{a, 9, 2}}, "a a"},
+		{"one of two is drained for a newcomer", []seat{busy(a, 5), busy(a, 2)}, []demand{{a, 9, 2}, {b, 1, 2}}, "a a!"},
+		{"the free seat goes to the newcomer", []seat{busy(a, 5), {execution: a}}, []demand{{a, 9, 2}, {b, 1, 2}}, "a b"},
+		{"an only seat is kept for its quantum", []seat{busy(a, 5)}, []demand{{a, 9, 1}, {b, 1, 1}}, "a"},
+		{"and then drained", []seat{rested(a, 5)}, []demand{{a, 9, 1}, {b, 1, 1}}, "a!"},
+		{"and handed over", []seat{rested(a, 0)}, []demand{{a, 9, 1}, {b, 1, 1}}, "b"},
+		{"an only seat is kept if nobody wants it", []seat{rested(a, 0)}, []demand{{a, 9, 1}}, "a"},
+		{"a third of three gets one", []seat{busy(a, 1), busy(a, 2), busy(b, 1)}, []demand{{a, 9, 3}, {b, 9, 3}, {c, 1, 3}}, "a! a b"},
+		{"two more is too many", []seat{busy(a, 1), busy(a, 1), busy(a, 1), busy(b, 1)}, []demand{{a, 9, 4}, {b, 9, 4}}, "a! a a b"},
+		{"one more is not", []seat{busy(a, 1), busy(a, 1), busy(b, 1)}, []demand{{a, 9, 3}, {b, 9, 3}}, "a a b"},
+		{"busy seats are left where nothing waits", []seat{busy(a, 1), busy(b, 1)}, nil, "a b"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			got := ""
+			for i, s := range seating(tc.seats, tc.demands) {
+				if i > 0 {
+					got += " "
+				}
+				if s.execution == "" {
+					s.execution = "-"
+				}
+				got += string(s.execution)
+				if s.drain {
+					got += "!"
+				}
+			}
+			if got != tc.want {
+				t.Errorf("got %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestPaceGrowsForShortOperationsAndStaysAtOneForLongOnes(t *testing.T) {
+	t.Parallel()
+	run := func(each time.Duration, rounds int) int {
+		var p pace
+		now := time.Unix(0, 0)
+		p.begin(0, now)
+		for range rounds {
+			n := p.depth
+			now = now.Add(time.Duration(n) * each)
+			p.ended(n, now)
+		}
+		return p.depth
+	}
+	for _, c := range []struct {
+		each time.Duration
+		want int
+	}{
+		{time.Microsecond, maxDepth},
+		{time.Millisecond, 31},
+		{20 * time.Millisecond, 2},
+		{time.Second, 1},
+	} {
+		if got := run(c.each, 20); got != c.want {
+			t.Errorf("operations of %v: depth %d, want %d", c.each, got, c.want)
+		}
+	}
+	if got := run(time.Microsecond, 2); got > 7 {
+		t.Errorf("depth %d after two measurements: it grows step by step", got)
+	}
+}

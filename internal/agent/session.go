@@ -1,0 +1,124 @@
+package agent
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"stint/internal/link"
+	"stint/internal/object"
+)
+
+// keepAttached dials the server, serves the session to its end, waits, and so on
+// until ctx is done.
+func (s *site) keepAttached(ctx context.Context, dialer *link.Dialer) {
+	for failures := 0; ; failures++ {
+		if wait(ctx, link.Backoff(failures, rand.Float64())) != nil { //nolint:gosec // jitter
+			return
+		}
+		attached, err := s.attach(ctx, dialer)
+		if ctx.Err() != nil {
+			return
+		}
+		if attached {
+			failures = 0
+		}
+		if attached || failures == 0 {
+			s.logger.WarnContext(ctx, "server not reached", "addr", dialer.URL, "err", err)
+		} else {
+			s.logger.DebugContext(ctx, "server not reached", "addr", dialer.URL, "count", failures, "err", err)
+		}
+	}
+}
+
+// attach makes one session and serves it to its end. It reports whether the
+// server welcomed this node.
+func (s *site) attach(ctx context.Context, dialer *link.Dialer) (bool, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answer := make(chan link.Hello, 1)
+	s.post(&helloWanted{answer: answer})
+	var hello link.Hello
+	select {
+	case hello = <-answer:
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	session, welcome, err := dialer.Dial(ctx, hello)
+	if err != nil {
+		return false, err
+	}
+	defer session.Close()
+	storage, err := object.OpenStorage(welcome.Storage)
+	if err != nil {
+		return false, err
+	}
+	s.logger.InfoContext(ctx, "attached", "addr", dialer.URL, "node", hello.Node, "incarnation", hello.Incarnation)
+	out := make(chan link.AgentMessage, 64)
+	s.post(&attached{out: out, storage: storage})
+	defer s.post(&detached{out: out})
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer cancel() // ends Receive
+		return sendAll(gctx, session, out)
+	})
+	g.Go(func() error {
+		for {
+			m, err := session.Receive()
+			if err != nil {
+				return err
+			}
+			s.post(&arrived{message: m})
+		}
+	})
+	return true, g.Wait()
+}
+
+func sendAll(ctx context.Context, session *link.AgentSession, out <-chan link.AgentMessage) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case m := <-out:
+			if err := session.Send(m); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// helloWanted asks for what this node says when it attaches.
+type helloWanted struct{ answer chan<- link.Hello }
+
+func (h *helloWanted) apply(l *loop, _ time.Time) {
+	hello := l.hello
+	hello.Holdings = l.ledger.Holdings()
+	h.answer <- hello // has room for one
+}
+
+// attached says that there is a session. Reports that are not acknowledged are
+// sent again in it, in order, before new ones.
+type attached struct {
+	out     chan<- link.AgentMessage
+	storage *object.Storage
+}
+
+func (a *attached) apply(l *loop, _ time.Time) {
+	l.session = session{out: a.out}
+	l.storage = a.storage
+	l.beat = time.Time{}
+	for _, e := range l.executions {
+		e.told = told{}
+	}
+}
+
+// detached says that a session has ended.
+type detached struct{ out chan<- link.AgentMessage }
+
+func (d *detached) apply(l *loop, now time.Time) {
+	if l.session.out == d.out {
+		l.session = session{away: now}
+	}
+}
