@@ -1,0 +1,44 @@
+// Package coord is the state machine of one execution. It is pure: it reads no
+// clock, starts nothing, sends nothing. Times and ids arrive in events; what is
+// to be done leaves as a [Delta].
+//
+//	          Step(event)                 Apply(record)
+//	event ───────────────► records ───────────────────► state
+//	                          │
+//	                          └──► messages, acknowledgements, errands: released
+//	                               by the caller once the records are committed
+//
+// Step validates, makes records, applies them at once and so runs ahead of the
+// disk; whatever leaves the process waits for the commit. After a crash the
+// state is the fold of Apply over the committed records, which never fails and
+// decides nothing that is not in the record. If a commit is refused or its
+// outcome unknown, the state is dropped and loaded again.
+//
+// # Operations
+//
+// An operation is 16 bytes in an array, not an object. Its life:
+//
+//	pending ─grant─► granted ─report─► begun ─report─► done
+//	   ▲                │ returned,       │ failed: retried elsewhere after a
+//	   │                │ node away,      │ back-off, until it has used up its
+//	   └────────────────┴─ new incarnation┘ attempts: failed
+//	   ▲                                       done ─ the node that holds the
+//	   └───────────────────────────────────────────── output is lost, and the
+//	                                                  output is still needed
+//
+// A job is a run of operations of one stage with the same attempt number,
+// granted to one node in one incarnation. Only a journaled grant lets a node
+// begin; a grant is used once. Operations leave a node that is alive only by
+// its own word ([stint.Returned]); those of a node that is away or came back in
+// a new incarnation are free at once, because its grants are void.
+//
+// The first completion that is committed counts. A completion of an operation
+// that has since been granted to another node is refused as superseded.
+//
+// # Two times
+//
+// A silent node is away: its unfinished operations go elsewhere, its blocks are
+// unreachable and not lost. Lost comes later, or at once when its folder is
+// known to be gone; then every operation whose only copy was there and whose
+// output is still needed goes back to pending, all in one record.
+package coord

@@ -1,0 +1,224 @@
+package coord
+
+import (
+	"fmt"
+	"time"
+
+	"stint"
+)
+
+// Document makes the document about the execution as of now, in milliseconds
+// since 1970. What it holds is copied.
+func (s *State) Document(now int64) stint.Execution {
+	x := stint.Execution{
+		ID: s.ID(), Name: s.request.Name, Program: s.programName(), Status: s.status,
+		Submitted: moment(s.base), Stints: []stint.Stint{}, Stages: []stint.StageReport{},
+		Nodes: []stint.NodeID{}, Inputs: s.request.Inputs, Output: s.output,
+		Receipts: []stint.Receipt{}, Missing: []stint.Missing{}, Version: s.version,
+		Counters: make(map[string]map[string]int64, len(s.counters)),
+		Failures: append([]stint.Failure(nil), s.failures...), Error: s.err,
+		Waiting: s.waiting(),
+	}
+	for _, sp := range s.stints {
+		st := stint.Stint{Start: moment(sp.start)}
+		end := now
+		if sp.end > 0 {
+			t := moment(sp.end)
+			st.End, end = &t, sp.end
+		}
+		x.Elapsed += float64(end-sp.start) / 1000
+		x.Stints = append(x.Stints, st)
+	}
+	for i := range s.stages {
+		r := s.stageReport(i)
+		x.Stages = append(x.Stages, r)
+		x.Operations.Add(r.Operations)
+	}
+	for _, n := range s.nodes {
+		if n.performed {
+			x.Nodes = append(x.Nodes, n.id)
+		}
+	}
+	for g, names := range s.counters {
+		x.Counters[g] = make(map[string]int64, len(names))
+		for n, v := range names {
+			x.Counters[g][n] = v
+		}
+	}
+	x.Progress = progress(x.Operations, s.status)
+	x.Expected = s.expected(now)
+	return x
+}
+
+func progress(c stint.OperationCounts, status stint.ExecutionStatus) float64 {
+	if status == stint.Completed {
+		return 1
+	}
+	if c.Total == 0 {
+		return 0
+	}
+	return float64(c.Completed) / float64(c.Total)
+}
+
+func moment(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+func (s *State) stageReport(i int) stint.StageReport {
+	st := &s.stages[i]
+	r := st.sums
+	c := &r.Operations
+	c.Total = int64(len(st.ops))
+	c.Completed = int64(st.counts[done])
+	c.InProgress = int64(st.counts[begun])
+	c.Queued = int64(st.counts[granted])
+	c.Failed = int64(st.counts[failed])
+	c.Waiting = int64(st.counts[pending])
+	c.Performed = st.performed
+	return r
+}
+
+func (s *State) programName() string {
+	return fmt.Sprintf("%s@blake3:%s", s.request.Program.Name, s.plan.ProgramDigest())
+}
+
+// waiting says in words why nothing is in progress, or "".
+func (s *State) waiting() string {
+	if s.errandErr != nil {
+		return "tried again after: " + s.errandErr.Error()
+	}
+	if s.status == stint.Terminating {
+		return "for its data to be cleared"
+	}
+	if s.status != stint.InProgress {
+		return ""
+	}
+	ready := 0
+	for i := range s.nodes {
+		if s.nodes[i].status == nodeReady {
+			ready++
+		}
+	}
+	inProgress, queued := 0, 0
+	for i := range s.stages {
+		inProgress += s.stages[i].counts[begun]
+		queued += s.stages[i].counts[granted]
+	}
+	switch {
+	case inProgress+queued > 0:
+		return ""
+	case s.allDone():
+		return "for the output to be committed"
+	case ready == 0:
+		return "no node is ready"
+	case len(s.retries) > 0:
+		e := s.exceptions[s.retries[0]]
+		return fmt.Sprintf("operation %s is tried again after: %s", s.operationID(s.retries[0]), e.err.Error())
+	}
+	for k := range s.stages {
+		if !s.complete(k) && !s.reachable(k) {
+			return fmt.Sprintf("stage %s: a node that holds its input is away", s.stages[k].spec.Name)
+		}
+	}
+	return "for a slot"
+}
+
+func (s *State) operationID(k opKey) stint.OperationID {
+	return stint.MakeOperationID(s.stages[k.stage].spec.Name, k.op)
+}
+
+// expected extrapolates from the mean duration of operations and the slots of
+// the nodes that are ready; nil if nothing is known yet.
+func (s *State) expected(now int64) *time.Time {
+	slots, millis, known := 0, 0.0, false
+	for i := range s.nodes {
+		if s.nodes[i].status == nodeReady {
+			slots += s.nodes[i].slots
+		}
+	}
+	for i := range s.stages {
+		st := &s.stages[i]
+		left := len(st.ops) - st.counts[done]
+		if left > 0 && st.counts[done] > 0 {
+			known = true
+			millis += float64(left) * st.meanMillis
+		}
+	}
+	if s.status != stint.InProgress || !known || slots == 0 {
+		return nil
+	}
+	t := moment(now + int64(millis/float64(slots)))
+	return &t
+}
+
+// Operation makes the document about operation n of a stage.
+func (s *State) Operation(k int, n uint32) stint.Operation {
+	st := &s.stages[k]
+	o := &st.ops[n]
+	doc := stint.Operation{
+		ID: s.operationID(opKey{k, n}), Stage: st.spec.Name, Attempts: int(o.attempts),
+		Input: s.inputNames(k, n), Output: []string{}, Copies: []string{}, Status: o.state.status(),
+	}
+	if o.job != 0 {
+		doc.Job = o.job.String()
+	}
+	if o.state != pending && int(o.node) < len(s.nodes) {
+		doc.Node = s.nodes[o.node].id
+	}
+	if e := s.exceptions[opKey{k, n}]; e != nil {
+		doc.Error = e.err
+	}
+	if o.state != done {
+		return doc
+	}
+	start, end := moment(s.base+int64(st.starts[n])), moment(s.base+int64(o.end))
+	doc.Start, doc.End = &start, &end
+	switch {
+	case st.spec.Part:
+		doc.Output, doc.Copies = []string{fmt.Sprintf("part-%05d", n)}, []string{"saved"}
+	case !st.spec.NoOutput:
+		doc.Output, doc.Copies = []string{"block " + string(doc.ID)}, []string{string(doc.Node)}
+	}
+	return doc
+}
+
+func (o opState) status() stint.OperationStatus {
+	switch o {
+	case pending:
+		return stint.OpWaiting
+	case granted:
+		return stint.OpQueued
+	case begun:
+		return stint.OpInProgress
+	case done:
+		return stint.OpCompleted
+	case failed:
+		return stint.OpFailed
+	}
+	return stint.OpWaiting
+}
+
+func (s *State) inputNames(k int, n uint32) []string {
+	out := []string{}
+	if k > 0 {
+		before, r := s.stages[k-1].spec.Name, s.plan.Reads(k, n)
+		part := ""
+		if s.stages[k].spec.Gather == nil {
+			part = fmt.Sprintf(" partition %d", n)
+		}
+		return append(out, fmt.Sprintf("%s/%d-%d%s", before, r.From, max(r.To, r.From+1)-1, part))
+	}
+	sub := s.plan.Subset(n)
+	if v := sub.Values; v != nil {
+		return append(out, fmt.Sprintf("range:%d..%d", v.First, v.First+v.Count-1))
+	}
+	for _, p := range sub.Pieces {
+		if p.Offset == 0 && p.Length == p.Object.Size {
+			out = append(out, p.Object.URL)
+		} else {
+			out = append(out, fmt.Sprintf("%s bytes %d-%d", p.Object.URL, p.Offset, p.Offset+p.Length-1))
+		}
+	}
+	return out
+}
+
+// Stages returns the names and sizes of the stages, in order.
+func (s *State) Stages() []stint.StageSpec { return s.plan.Spec.Stages }

@@ -1,0 +1,235 @@
+package coord
+
+import (
+	"slices"
+
+	"stint"
+)
+
+// mostJobs bounds how many jobs one assignment is cut into.
+const mostJobs = 16
+
+// assign cuts jobs for a node from what is ready: first retries that may go
+// there, then runs of fresh operations from the front.
+func (s *State) assign(d *Delta, now int64, a *Assign) {
+	i, known := s.nodeIndex(a.Node)
+	if !known || s.status != stint.InProgress || s.fatal != nil || a.Stage < 0 || a.Stage >= len(s.stages) {
+		return
+	}
+	if n := &s.nodes[i]; n.status != nodeReady || n.incarnation != a.Incarnation || n.coolUntil > now || !s.reachable(a.Stage) {
+		return
+	}
+	left := a.Count
+	for _, key := range slices.Clone(s.retries) {
+		if left > 0 && key.stage == a.Stage && s.due(key, i, now) {
+			s.issue(d, now, i, key.stage, stint.Range{From: key.op, To: key.op + 1})
+			left--
+		}
+	}
+	st := &s.stages[a.Stage]
+	for jobs := 0; left > 0 && len(st.ready) > 0 && jobs < mostJobs; jobs++ {
+		r := s.cut(st, left, a.Stage == 0 && st.spec.Values == nil)
+		s.issue(d, now, i, a.Stage, r)
+		left -= r.Len()
+	}
+}
+
+// due reports whether a retry may begin on node i now.
+func (s *State) due(key opKey, i uint16, now int64) bool {
+	e := s.exceptions[key]
+	if e.notBefore > now || !s.unblocked(key.stage, key.op) {
+		return false
+	}
+	return e.avoid != i || e.notBefore+avoidFor <= now || !s.another(i, now)
+}
+
+// another reports whether there is a ready node beside node i.
+func (s *State) another(i uint16, now int64) bool {
+	for k := range s.nodes {
+		if uint16(k) != i && s.nodes[k].status == nodeReady && s.nodes[k].coolUntil <= now {
+			return true
+		}
+	}
+	return false
+}
+
+// reachable reports whether every node that holds input of a stage can be asked.
+// Lost nodes hold none that is still needed.
+func (s *State) reachable(k int) bool {
+	if k == 0 {
+		return true
+	}
+	for _, src := range s.sourcesOf(k - 1) {
+		i, _ := s.nodeIndex(src.Node)
+		if status := s.nodes[i].status; status == nodeAway || status == nodeUnseen {
+			return false
+		}
+	}
+	return true
+}
+
+// cut takes the first run of at most most ready operations that have the same
+// number of attempts behind them.
+func (*State) cut(st *stage, most int, subsets bool) stint.Range {
+	r := st.ready[0]
+	if subsets {
+		most = min(most, mostSubsets)
+	}
+	r.To = min(r.To, r.From+uint32(min(most, 1<<20)))
+	first := st.ops[r.From].attempts
+	for n := r.From + 1; n < r.To; n++ {
+		if st.ops[n].attempts != first {
+			r.To = n
+		}
+	}
+	return r
+}
+
+func (s *State) issue(d *Delta, now int64, i uint16, k int, ops stint.Range) {
+	g := &GrantRecord{
+		Job: s.lastJob + 1, Stage: k, Ops: ops, Attempt: int(s.stages[k].ops[ops.From].attempts) + 1,
+		Node: s.nodes[i].id, Incarnation: s.nodes[i].incarnation,
+	}
+	s.record(d, Record{At: now, Grant: g})
+	d.Messages = append(d.Messages, Message{Node: g.Node, Grant: s.grant(g.Job)})
+}
+
+// grant makes what the node is sent for a job, as things stand now.
+func (s *State) grant(id stint.JobID) *stint.Grant {
+	j := s.jobs[id]
+	g := &stint.Grant{
+		Execution: s.ID(), Job: id, Stage: j.stage, Ops: j.ops, Attempt: j.attempt,
+		Epoch: s.epoch, Incarnation: j.incarnation,
+	}
+	st := &s.stages[j.stage]
+	switch {
+	case st.spec.Values != nil:
+	case j.stage == 0:
+		for n := j.ops.From; n < j.ops.To; n++ {
+			g.Subsets = append(g.Subsets, s.plan.Subset(n))
+		}
+	case st.spec.Gather != nil:
+		from, to := st.spec.Gather[j.ops.From], st.spec.Gather[j.ops.To]
+		g.Sources = clip(s.sourcesOf(j.stage-1), stint.Range{From: from, To: to})
+	default:
+		g.Sources = s.sourcesOf(j.stage - 1)
+	}
+	return g
+}
+
+// sourcesOf says who holds the output of a stage's completed operations.
+func (s *State) sourcesOf(k int) []stint.Source {
+	st := &s.stages[k]
+	if st.sources != nil {
+		return st.sources
+	}
+	for n := range st.ops {
+		o := &st.ops[n]
+		if o.state != done {
+			continue
+		}
+		holder := &s.nodes[o.node]
+		if last := len(st.sources) - 1; last >= 0 && st.sources[last].Node == holder.id && st.sources[last].Ops.To == uint32(n) {
+			st.sources[last].Ops.To++
+			continue
+		}
+		st.sources = append(st.sources, stint.Source{Ops: stint.Range{From: uint32(n), To: uint32(n) + 1}, Node: holder.id, Address: holder.address})
+	}
+	return st.sources
+}
+
+func clip(sources []stint.Source, r stint.Range) []stint.Source {
+	var out []stint.Source
+	for _, src := range sources {
+		src.Ops.From, src.Ops.To = max(src.Ops.From, r.From), min(src.Ops.To, r.To)
+		if src.Ops.From < src.Ops.To {
+			out = append(out, src)
+		}
+	}
+	return out
+}
+
+// retract asks a node for operations of a stage that it has not begun, the
+// newest jobs first.
+func (s *State) retract(d *Delta, a *RetractAsk) {
+	i, known := s.nodeIndex(a.Node)
+	if !known || s.nodes[i].status != nodeReady {
+		return
+	}
+	left := a.Count
+	jobs := s.nodes[i].jobs
+	for at := len(jobs) - 1; at >= 0 && left > 0; at-- {
+		j := s.jobs[jobs[at]]
+		if j.stage != a.Stage || j.asked {
+			continue
+		}
+		j.asked = true
+		n := min(left, j.left)
+		d.Messages = append(d.Messages, Message{Node: a.Node, Retract: &stint.Retract{Execution: s.ID(), Job: jobs[at], Count: n}})
+		left -= n
+	}
+}
+
+// Demand is what an execution wants from the scheduler: its first stage that
+// has something ready, and what its nodes have to do already.
+type Demand struct {
+	Execution  stint.ExecutionID
+	Stage      int
+	Ready      int     // operations that could be granted now
+	MeanMillis float64 // of one operation; 0: not known yet
+	MaxNodes   int     // 0: all
+	Retracting bool    // a node was asked to give operations back and has not answered
+	Loads      []Load
+}
+
+// Load is what one node has to do for an execution.
+type Load struct {
+	Node   stint.NodeID
+	Queued int // granted and not begun
+	Begun  int
+	Cool   bool // it said it cannot perform operations now
+	Stage  int  // of its newest job
+}
+
+// Demands returns one demand per stage that has operations ready or out.
+func (s *State) Demands(now int64) []Demand {
+	if s.status != stint.InProgress || s.fatal != nil {
+		return nil
+	}
+	var out []Demand
+	for k := range s.stages {
+		st := &s.stages[k]
+		d := Demand{Execution: s.ID(), Stage: k, MeanMillis: st.meanMillis, MaxNodes: s.request.Nodes, Ready: stint.CountRanges(st.ready)}
+		for _, key := range s.retries {
+			if key.stage == k && s.exceptions[key].notBefore <= now && s.unblocked(k, key.op) {
+				d.Ready++
+			}
+		}
+		if d.Ready > 0 && !s.reachable(k) {
+			d.Ready = 0
+		}
+		if d.Ready == 0 && st.counts[granted]+st.counts[begun] == 0 {
+			continue
+		}
+		for _, j := range s.jobs {
+			d.Retracting = d.Retracting || j.asked
+		}
+		for i := range s.nodes {
+			n := &s.nodes[i]
+			if n.status == nodeReady {
+				d.Loads = append(d.Loads, s.load(i, k, now))
+			}
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+func (s *State) load(i, k int, now int64) Load {
+	n := &s.nodes[i]
+	l := Load{Node: n.id, Queued: n.queued, Begun: n.begun, Cool: n.coolUntil > now, Stage: k}
+	if len(n.jobs) > 0 {
+		l.Stage = s.jobs[n.jobs[len(n.jobs)-1]].stage
+	}
+	return l
+}

@@ -1,0 +1,204 @@
+package coord
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"stint"
+	"stint/internal/plan"
+)
+
+// TestAnyEventsLeaveASoundState sends events that make sense, and many that do
+// not, and looks at the state after each.
+func TestAnyEventsLeaveASoundState(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(24) {
+		w := newRandomWalk(t, seed)
+		for range 120 {
+			w.step()
+			if t.Failed() {
+				t.Fatalf("seed %d, version %d", seed, w.state.version)
+			}
+		}
+	}
+}
+
+// FuzzEvents lets the fuzzer choose what the walk does.
+func FuzzEvents(f *testing.F) {
+	f.Add(uint64(1), uint16(40))
+	f.Add(uint64(7), uint16(80))
+	f.Fuzz(func(t *testing.T, seed uint64, steps uint16) {
+		w := newRandomWalk(t, seed)
+		for range steps % 200 {
+			w.step()
+		}
+	})
+}
+
+// randomWalk sends random events to a state.
+type randomWalk struct {
+	*testing.T
+	rng     *rand.Rand
+	plan    *plan.Plan
+	request stint.Request
+	state   *State
+	records []Record
+	now     int64
+	done    map[opKey]bool
+}
+
+func newRandomWalk(t *testing.T, seed uint64) *randomWalk {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(seed, 1))
+	req := stint.Request{Output: "file:///out", Attempts: 1 + rng.IntN(3), Program: stint.Program{Name: "random"}}
+	listing := stint.Listing{Range: &stint.Values{Count: 1 + rng.Int64N(12)}}
+	choice := plan.Choice{SubsetSize: 1, Exact: true, Partitions: 1 + rng.IntN(4)}
+	names := []string{"map", "mid", "last"}[:1+rng.IntN(3)]
+	if len(names) == 1 {
+		listing.Range.Count = plan.PartValues * (1 + rng.Int64N(4))
+		choice.SubsetSize = plan.PartValues / (1 + rng.Int64N(3))
+	}
+	for i, name := range names {
+		st := stint.Stage{Name: name, Action: stint.Action{Native: "identity"}, Input: stint.Edge{Kind: stint.FromInput}}
+		if i > 0 {
+			st.Input = stint.Edge{Kind: stint.Shuffle, From: names[i-1]}
+		}
+		req.Program.Stages = append(req.Program.Stages, st)
+	}
+	p, err := plan.Make(scriptExecution, req, listing, choice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &randomWalk{T: t, rng: rng, plan: p, request: req, now: 1000, state: New(p, req, 1, 1000), done: make(map[opKey]bool)}
+	w.take(Event{Begin: true})
+	return w
+}
+
+func (w *randomWalk) take(ev Event) {
+	w.Helper()
+	ev.At = w.now
+	granted := w.doneNow()
+	d := w.state.Step(ev)
+	for _, r := range d.Records {
+		if g := r.Grant; g != nil {
+			for n := g.Ops.From; n < g.Ops.To; n++ {
+				if granted[opKey{g.Stage, n}] {
+					w.Errorf("operation %d of stage %d is done and was granted", n, g.Stage)
+				}
+			}
+		}
+	}
+	w.records = append(w.records, d.Records...)
+	checkInvariants(w.T, w.state)
+	if w.rng.IntN(4) == 0 {
+		checkState(w.T, w.state, w.plan, w.request, w.records)
+	}
+	if w.rng.IntN(20) == 0 {
+		w.state = replayed(w.plan, w.request, 1000, w.records)
+		w.records = append(w.records, w.state.Resume(w.now).Records...)
+	} else if w.rng.IntN(20) == 0 {
+		w.state = restored(w.T, w.state, w.plan, w.request)
+		w.records = append(w.records, w.state.Resume(w.now).Records...)
+	}
+}
+
+func (w *randomWalk) doneNow() map[opKey]bool {
+	clear(w.done)
+	for k := range w.state.stages {
+		for n := range w.state.stages[k].ops {
+			if w.state.stages[k].ops[n].state == done {
+				w.done[opKey{k, uint32(n)}] = true
+			}
+		}
+	}
+	return w.done
+}
+
+func (w *randomWalk) step() {
+	w.Helper()
+	w.now += w.rng.Int64N(400)
+	id := nodeID(fmt.Sprintf("n%d", w.rng.IntN(4)))
+	stage := w.rng.IntN(len(w.state.stages))
+	incarnation := stint.Incarnation(1)
+	if i, known := w.state.nodeIndex(id); known {
+		incarnation = w.state.nodes[i].incarnation
+	}
+	switch w.rng.IntN(12) {
+	case 0, 1:
+		a := &Attach{Node: stint.Node{ID: id, Name: string(id), Incarnation: incarnation, Slots: 1 + w.rng.IntN(2), Address: "a:1"}}
+		if w.rng.IntN(3) == 0 {
+			a.Node.Incarnation += stint.Incarnation(w.rng.IntN(2))
+			a.Holding = stint.Holding{Completed: w.someOps(), Begun: w.someOps(), Jobs: []stint.JobID{w.someJob()}}
+		}
+		w.take(Event{Attach: a})
+	case 2, 3, 4:
+		w.take(Event{Assign: &Assign{Node: id, Incarnation: incarnation, Stage: stage, Count: w.rng.IntN(6)}})
+	case 5:
+		w.take(Event{Retract: &RetractAsk{Node: id, Stage: stage, Count: w.rng.IntN(4)}})
+	case 6:
+		w.take(Event{Gone: &Gone{Node: id, Lost: w.rng.IntN(3) == 0}})
+	case 7:
+		result := &stint.ErrandResult{ID: string(scriptExecution) + "/commit"}
+		if w.rng.IntN(4) > 0 {
+			result.Error = stint.Errorf(stint.Unavailable, "later")
+		}
+		w.take(Event{Result: result})
+	default:
+		w.take(Event{Report: w.report(id, incarnation)})
+	}
+}
+
+func (w *randomWalk) someJob() stint.JobID { return stint.JobID(w.rng.IntN(int(w.state.lastJob) + 2)) }
+
+func (w *randomWalk) someOps() []stint.StageOps {
+	if w.rng.IntN(3) == 0 {
+		return nil
+	}
+	from := uint32(w.rng.IntN(8))
+	return []stint.StageOps{{Stage: w.rng.IntN(len(w.state.stages)+1) - w.rng.IntN(2), Ops: []stint.Range{{From: from, To: from + uint32(w.rng.IntN(6))}}}}
+}
+
+func (w *randomWalk) report(id stint.NodeID, incarnation stint.Incarnation) *stint.Report {
+	r := &stint.Report{Execution: scriptExecution, Node: id, Incarnation: incarnation, Seq: 1 + uint64(w.rng.IntN(2))}
+	i, known := w.state.nodeIndex(id)
+	if known {
+		r.Seq += w.state.nodes[i].lastSeq - uint64(w.rng.IntN(2))
+	}
+	for range 1 + w.rng.IntN(3) {
+		w.fill(r, i, known)
+	}
+	return r
+}
+
+// fill adds something about a job, mostly one of the node's own.
+func (w *randomWalk) fill(r *stint.Report, i uint16, known bool) {
+	id := w.someJob()
+	if known && len(w.state.nodes[i].jobs) > 0 && w.rng.IntN(5) > 0 {
+		id = w.state.nodes[i].jobs[w.rng.IntN(len(w.state.nodes[i].jobs))]
+	}
+	stage, ops := w.rng.IntN(len(w.state.stages)), stint.Range{From: uint32(w.rng.IntN(6))}
+	if j := w.state.jobs[id]; j != nil {
+		stage, ops.From = j.stage, j.ops.From+uint32(w.rng.IntN(j.ops.Len()))
+	}
+	ops.To = ops.From + 1 + uint32(w.rng.IntN(3))
+	switch w.rng.IntN(8) {
+	case 0, 1:
+		r.Begun = append(r.Begun, stint.Begun{Job: id, Ops: ops})
+	case 2, 3, 4, 5:
+		d := stint.Done{Job: id, Stage: stage}
+		for n := ops.From; n < ops.To; n++ {
+			d.Ops = append(d.Ops, stint.OpDone{Op: n, Start: w.now - 5, End: w.now, BytesOut: 3})
+			d.Parts = append(d.Parts, stint.Part{Op: n, Name: fmt.Sprintf("%d.%d", n, id)})
+		}
+		r.Done = append(r.Done, d)
+	case 6:
+		code := []stint.Code{stint.Lost, stint.Unavailable, stint.Canceled, stint.Lost, stint.Unavailable, stint.Failed}[w.rng.IntN(6)]
+		r.Failures = append(r.Failures, stint.Failure{Job: id, Op: ops.From, Error: stint.Errorf(code, "it is so")})
+	default:
+		r.Returned = append(r.Returned, stint.Returned{Job: id, Ops: []stint.Range{ops}})
+		if w.rng.IntN(3) == 0 {
+			r.Verified = &stint.Verification{Lost: w.someOps()}
+		}
+	}
+}

@@ -1,0 +1,471 @@
+package plan
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"stint"
+)
+
+var update = flag.Bool("update", false, "write what the scripts print into testdata")
+
+const execution = stint.ExecutionID("x-aaaaaaaaaaaaaaaa")
+
+func stage(name string, edge stint.Edge) stint.Stage {
+	return stint.Stage{Name: name, Action: stint.Action{Native: "identity"}, Input: edge}
+}
+
+func mapOnly(split stint.Split) stint.Request {
+	return stint.Request{Output: "file:///out", Program: stint.Program{Name: "p", Stages: []stint.Stage{
+		stage("map", stint.Edge{Kind: stint.FromInput, Split: split}),
+	}}}
+}
+
+func withReduce(partitions int) stint.Request {
+	req := mapOnly("")
+	req.Program.Stages = append(req.Program.Stages, stage("reduce", stint.Edge{Kind: stint.Shuffle, From: "map", Partitions: partitions}))
+	return req
+}
+
+func made(t *testing.T, req stint.Request, l stint.Listing, slots int) *Plan {
+	t.Helper()
+	c, err := Choose(req, l, slots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Make(execution, req, l, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func objects(sizes ...int64) stint.Listing {
+	var l stint.Listing
+	for i, size := range sizes {
+		l.Objects = append(l.Objects, stint.Object{URL: fmt.Sprintf("file:///in/%06d", i), Size: size, Version: "v"})
+	}
+	return l
+}
+
+// TestScripts runs every script of testdata: lines of "set" and "plan" commands;
+// what each prints stands below it, indented by a tab.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	paths, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, path := range paths {
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := runScript(t, string(want))
+		if *update {
+			if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if d := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); d != "" {
+			t.Errorf("%s (-want +got):\n%s", path, d)
+		}
+	}
+}
+
+// runScript understands "plan" with objects=SIZE,SIZExCOUNT, range=FIRST..COUNT,
+// subset=SIZE, slots=N, split=files, reduce, reduce=N, no-output.
+func runScript(t *testing.T, text string) string {
+	t.Helper()
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "\t") {
+			continue
+		}
+		out.WriteString(line)
+		words := strings.Fields(line)
+		if len(words) == 0 || words[0] != "plan" {
+			continue
+		}
+		req, listing, slots := mapOnly(""), stint.Listing{}, 4
+		for _, word := range words[1:] {
+			key, value, _ := strings.Cut(word, "=")
+			switch key {
+			case "objects":
+				listing = objects(sizes(t, value)...)
+			case "range":
+				first, count, _ := strings.Cut(value, "..")
+				listing.Range = &stint.Values{First: size(t, first), Count: size(t, count)}
+			case "subset":
+				req.SubsetSize = size(t, value)
+			case "slots":
+				slots = int(size(t, value))
+			case "split":
+				req.Program.Stages[0].Input.Split = stint.Split(value)
+			case "reduce":
+				n := 0
+				if value != "" {
+					n = int(size(t, value))
+				}
+				req.Program.Stages = append(req.Program.Stages, stage("reduce", stint.Edge{Kind: stint.Shuffle, From: req.Program.Stages[0].Name, Partitions: n}))
+			case "no-output":
+				req.Program.Stages[0].NoOutput = true
+			default:
+				t.Fatalf("%q", word)
+			}
+		}
+		out.WriteString(describe(made(t, req, listing, slots)))
+	}
+	return out.String()
+}
+
+func sizes(t *testing.T, text string) (list []int64) {
+	t.Helper()
+	for one := range strings.SplitSeq(text, ",") {
+		each, times, repeated := strings.Cut(one, "x")
+		n := 1
+		if repeated {
+			n, _ = strconv.Atoi(times)
+		}
+		list = append(list, slices.Repeat([]int64{size(t, each)}, n)...)
+	}
+	return list
+}
+
+func size(t *testing.T, text string) int64 {
+	t.Helper()
+	n, err := stint.ParseSize(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func describe(p *Plan) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\tsubset %d exact=%v partitions %d\n", p.Choice.SubsetSize, p.Choice.Exact, p.Choice.Partitions)
+	for _, st := range p.Spec.Stages {
+		fmt.Fprintf(&b, "\tstage %s: %d operations, %d partitions, sorted=%v part=%v gather=%v\n", st.Name, st.Operations, st.Partitions, st.Sorted, st.Part, st.Gather)
+	}
+	n := p.Spec.Stages[0].Operations
+	for op := range min(n, 12) {
+		fmt.Fprintf(&b, "\t%d: %s\n", op, subsetText(p.Subset(op)))
+	}
+	if n > 12 {
+		fmt.Fprintf(&b, "\t… %d: %s\n", n-1, subsetText(p.Subset(n-1)))
+	}
+	return b.String()
+}
+
+func subsetText(s stint.Subset) string {
+	if s.Values != nil {
+		return fmt.Sprintf("values %d…%d", s.Values.First, s.Values.First+s.Values.Count-1)
+	}
+	words := make([]string, 0, len(s.Pieces))
+	for _, p := range s.Pieces {
+		name := strings.TrimLeft(strings.TrimPrefix(p.Object.URL, "file:///in/"), "0")
+		if p.Offset == 0 && p.Length == p.Object.Size {
+			words = append(words, "#"+name)
+		} else {
+			words = append(words, fmt.Sprintf("#%s[%d+%d]", name, p.Offset, p.Length))
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+func TestAProgramThatMakesNoSenseIsRefused(t *testing.T) {
+	t.Parallel()
+	input := stint.Edge{Kind: stint.FromInput}
+	from := func(name string) stint.Edge { return stint.Edge{Kind: stint.Shuffle, From: name} }
+	both := stage("map", input)
+	both.Action.Command = []string{"cat"}
+	silent := stage("map", input)
+	silent.NoOutput = true
+	combined := stage("map", input)
+	combined.Combine = &stint.Action{}
+	for _, c := range []struct {
+		says   string
+		stages []stint.Stage
+	}{
+		{"no stages", nil},
+		{"name", []stint.Stage{stage("Map", input)}},
+		{"name", []stint.Stage{stage("", input)}},
+		{"name", []stint.Stage{stage("../x", input)}},
+		{"taken", []stint.Stage{stage("map", input), stage("map", from("map"))}},
+		{"taken", []stint.Stage{stage("map-parts", input), stage("map", from("map-parts"))}},
+		{"exactly one", []stint.Stage{both}},
+		{"exactly one", []stint.Stage{{Name: "map", Input: input}}},
+		{"combine", []stint.Stage{combined}},
+		{"command is empty", []stint.Stage{{Name: "map", Action: stint.Action{Command: []string{""}}, Input: input}}},
+		{"only the first", []stint.Stage{stage("map", input), stage("more", input)}},
+		{"before it", []stint.Stage{stage("map", from("map"))}},
+		{"before it", []stint.Stage{stage("map", input), stage("a", from("map")), stage("b", from("map"))}},
+		{"leaves no output", []stint.Stage{silent, stage("reduce", from("map"))}},
+		{"partitions", []stint.Stage{stage("map", input), stage("reduce", stint.Edge{Kind: stint.Shuffle, From: "map", Partitions: MaxPartitions + 1})}},
+		{"partitions", []stint.Stage{stage("map", input), stage("reduce", stint.Edge{Kind: stint.Shuffle, From: "map", Partitions: -1})}},
+		{"edge", []stint.Stage{stage("map", stint.Edge{Kind: "broadcast"})}},
+		{"split", []stint.Stage{stage("map", stint.Edge{Kind: stint.FromInput, Split: "words"})}},
+		{"gather", []stint.Stage{stage("map", input), stage("reduce", stint.Edge{Kind: stint.Gather, From: "map"})}},
+	} {
+		req := stint.Request{Program: stint.Program{Stages: c.stages}}
+		_, err := Make(execution, req, objects(1), Choice{SubsetSize: 1, Partitions: 1})
+		if stint.CodeOf(err) != stint.Invalid || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%+v: %v, want one that says %q", c.stages, err, c.says)
+		}
+	}
+}
+
+func TestTooMuchIsRefused(t *testing.T) {
+	t.Parallel()
+	values := func(n int64) stint.Listing { return stint.Listing{Range: &stint.Values{Count: n}} }
+	for _, c := range []struct {
+		name    string
+		req     stint.Request
+		listing stint.Listing
+		choice  Choice
+		says    string
+	}{
+		{"operations of a range", withReduce(1), values(MaxOperations + 1), Choice{SubsetSize: 1}, "--subset-size"},
+		{"operations of parts", mapOnly(""), values(MaxOperations + 1), Choice{SubsetSize: 1}, "--subset-size"},
+		{"operations of objects", withReduce(1), objects(MaxOperations + 1), Choice{SubsetSize: 1, Exact: true}, "--subset-size"},
+		{"pieces", withReduce(1000), values(1_000_000), Choice{SubsetSize: 1}, "pieces"},
+	} {
+		_, err := Make(execution, c.req, c.listing, c.choice)
+		if stint.CodeOf(err) != stint.Invalid || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want one that says %q", c.name, err, c.says)
+		}
+	}
+}
+
+func TestAChoiceThatMakesNoSenseIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, req := range map[string]stint.Request{
+		"a negative subset":   {SubsetSize: -1},
+		"negative partitions": {Partitions: -1},
+		"too many partitions": {Partitions: MaxPartitions + 1},
+	} {
+		if _, err := Choose(req, objects(1), 1); stint.CodeOf(err) != stint.Invalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestEqualProgramsHaveEqualDigests(t *testing.T) {
+	t.Parallel()
+	one, other, renamed := withReduce(3), withReduce(4), withReduce(3)
+	renamed.Program.Name = "another"
+	a, b, c := made(t, one, objects(9), 1), made(t, other, objects(9), 1), made(t, renamed, objects(8), 2)
+	if a.ProgramDigest() != c.ProgramDigest() || a.ProgramDigest() == b.ProgramDigest() {
+		t.Errorf("digests %s, %s and, under another name, %s", a.ProgramDigest(), b.ProgramDigest(), c.ProgramDigest())
+	}
+}
+
+func TestAPlanIsTheSameWhenItIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	l := objects(1, 70<<20, 3, 0, 200, 5<<20)
+	a, b := made(t, mapOnly(""), l, 3), made(t, mapOnly(""), l, 3)
+	if d := cmp.Diff(a, b, cmp.AllowUnexported(Plan{}, cut{}), cmpopts.IgnoreUnexported(stint.Range{})); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestWhatAnOperationOfALaterStageReads(t *testing.T) {
+	t.Parallel()
+	p := made(t, withReduce(3), objects(10), 1)
+	if got := p.Reads(1, 2); got.From != 0 || got.To != p.Spec.Stages[0].Operations {
+		t.Errorf("a shuffle reads %v", got)
+	}
+	req := mapOnly("")
+	req.SubsetSize = 10 << 20
+	g := made(t, req, objects(PartBytes+1, 5), 1)
+	if got := g.Reads(1, 0); got.From != 0 || got.To != 7 {
+		t.Errorf("the first part gathers %v", got)
+	}
+	if got := g.Reads(1, 1); got.From != 7 || got.To != 8 {
+		t.Errorf("the second part gathers %v", got)
+	}
+}
+
+// TestOneMoreFileMovesFewCuts adds a file to a listing of small ones.
+func TestOneMoreFileMovesFewCuts(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 20 {
+		var l stint.Listing
+		for i := range 3000 {
+			l.Objects = append(l.Objects, stint.Object{URL: fmt.Sprintf("file:///in/%06d", 10*i), Size: rng.Int64N(20 << 10)})
+		}
+		req := withReduce(4)
+		choice := Choice{SubsetSize: 256 << 10, Partitions: 4}
+		before, err := Make(execution, req, l, choice)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := rng.IntN(3000)
+		more := stint.Listing{Objects: slices.Insert(slices.Clone(l.Objects), at, stint.Object{URL: fmt.Sprintf("file:///in/%06d", 10*at-5), Size: rng.Int64N(20 << 10)})}
+		after, err := Make(execution, req, more, choice)
+		if err != nil {
+			t.Fatal(err)
+		}
+		known := subsets(before)
+		fresh := 0
+		for s := range subsets(after) {
+			if !known[s] {
+				fresh++
+			}
+		}
+		if fresh > 12 {
+			t.Errorf("one more file at %d changed %d of %d subsets", at, fresh, len(known))
+		}
+	}
+}
+
+func subsets(p *Plan) map[string]bool {
+	out := make(map[string]bool)
+	for op := range p.Spec.Stages[0].Operations {
+		out[subsetText(p.Subset(op))] = true
+	}
+	return out
+}
+
+// FuzzPlan checks for any listing and any two subset sizes that every byte is in
+// exactly one operation and that the parts are the same.
+func FuzzPlan(f *testing.F) {
+	f.Add(uint64(1), int64(0), int64(1<<20), uint8(0))
+	f.Add(uint64(2), int64(1000), int64(70<<20), uint8(1))
+	f.Add(uint64(3), int64(64<<20), int64(3<<20), uint8(2))
+	f.Add(uint64(4), int64(0), int64(777777), uint8(3))
+	f.Add(uint64(5), int64(40<<20), int64(0), uint8(4))
+	f.Fuzz(func(t *testing.T, seed uint64, one, other int64, kind uint8) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		listing := randomListing(rng, kind%5 == 3)
+		req := mapOnly("")
+		switch kind % 5 {
+		case 1:
+			req.Program.Stages[0].Input.Split = stint.SplitFiles
+		case 2:
+			req = withReduce(0)
+		}
+		var parts []string
+		for i, subset := range []int64{one, other} {
+			if subset != 0 {
+				subset = max(subset&(1<<40-1), totalSize(listing)/5000+1)
+			}
+			req.SubsetSize = subset
+			p := made(t, req, listing, 1+i*20)
+			checkCover(t, p)
+			parts = append(parts, partsText(p))
+		}
+		if parts[0] != parts[1] {
+			t.Errorf("the parts depend on the subset size or the slots:\n%s\n%s", parts[0], parts[1])
+		}
+	})
+}
+
+func randomListing(rng *rand.Rand, values bool) stint.Listing {
+	if values {
+		return stint.Listing{Range: &stint.Values{First: rng.Int64N(100) - 50, Count: rng.Int64N(500_000)}}
+	}
+	var list []int64
+	for range rng.IntN(60) {
+		list = append(list, []int64{0, rng.Int64N(1000), rng.Int64N(1 << 20), rng.Int64N(300 << 20), PartBytes, PartBytes + 1}[rng.IntN(6)])
+	}
+	for range rng.IntN(400) {
+		list = append(list, rng.Int64N(1<<20))
+	}
+	return objects(list...)
+}
+
+// checkCover checks that the subsets, in the order of the operations, are the
+// listing, cut.
+func checkCover(t *testing.T, p *Plan) {
+	t.Helper()
+	first := p.Spec.Stages[0]
+	if r := p.Listing.Range; r != nil {
+		at := r.First
+		for op := range first.Operations {
+			v := p.Subset(op).Values
+			if v.First != at || v.Count < 1 {
+				t.Fatalf("operation %d has %d values from %d; expected from %d", op, v.Count, v.First, at)
+			}
+			at += v.Count
+		}
+		if at != r.First+r.Count {
+			t.Fatalf("the operations end at %d of %+v", at, r)
+		}
+		return
+	}
+	wholes := first.Input.Split == stint.SplitFiles
+	object, offset := 0, int64(0)
+	for op := range first.Operations {
+		s := p.Subset(op)
+		if len(s.Pieces) == 0 || len(s.Pieces) > MaxPackedFiles {
+			t.Fatalf("operation %d has %d pieces", op, len(s.Pieces))
+		}
+		if len(s.Pieces) > 1 && (wholes || p.Choice.Exact) {
+			t.Fatalf("operation %d packs %d objects", op, len(s.Pieces))
+		}
+		for _, piece := range s.Pieces {
+			for !wholes && object < len(p.Listing.Objects) && p.Listing.Objects[object].Size == 0 {
+				object++
+			}
+			o := p.Listing.Objects[object]
+			if piece.Object.URL != o.URL || piece.Offset != offset || piece.Length > o.Size-offset || piece.Length == 0 && o.Size > 0 || wholes && piece.Length != o.Size {
+				t.Fatalf("operation %d reads %s at %d, %d bytes; expected %s at %d", op, piece.Object.URL, piece.Offset, piece.Length, o.URL, offset)
+			}
+			if offset += piece.Length; offset == o.Size {
+				object, offset = object+1, 0
+			}
+		}
+		if !wholes && s.Bytes() > max(p.Choice.SubsetSize, 0) {
+			t.Fatalf("operation %d reads %d bytes; a subset has %d", op, s.Bytes(), p.Choice.SubsetSize)
+		}
+	}
+	for ; !wholes && object < len(p.Listing.Objects) && p.Listing.Objects[object].Size == 0; object++ {
+	}
+	if object != len(p.Listing.Objects) {
+		t.Fatalf("the operations end before object %d of %d", object, len(p.Listing.Objects))
+	}
+}
+
+// partsText says which bytes are in which part, or how many partitions there are.
+func partsText(p *Plan) string {
+	last := p.Spec.Stages[len(p.Spec.Stages)-1]
+	if last.Input.Kind == stint.Shuffle {
+		return fmt.Sprint(last.Operations)
+	}
+	var b strings.Builder
+	for part := range last.Operations {
+		reads := stint.Range{From: part, To: part + 1}
+		if last.Gather != nil {
+			reads = p.Reads(1, part)
+		}
+		from, to := p.Subset(reads.From), p.Subset(reads.To-1)
+		fmt.Fprintf(&b, "%s…%s\n", edge(from, false), edge(to, true))
+	}
+	return b.String()
+}
+
+func edge(s stint.Subset, end bool) string {
+	switch {
+	case s.Values != nil && end:
+		return fmt.Sprint(s.Values.First + s.Values.Count)
+	case s.Values != nil:
+		return fmt.Sprint(s.Values.First)
+	case end:
+		last := s.Pieces[len(s.Pieces)-1]
+		return fmt.Sprintf("%s:%d", last.Object.URL, last.Offset+last.Length)
+	}
+	return fmt.Sprintf("%s:%d", s.Pieces[0].Object.URL, s.Pieces[0].Offset)
+}

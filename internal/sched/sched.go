@@ -1,0 +1,180 @@
+package sched
+
+import (
+	"cmp"
+	"slices"
+
+	"stint"
+	"stint/internal/coord"
+)
+
+const (
+	horizonMillis = 500     // of work that a node's queue should hold
+	mostQueued    = 1 << 17 // operations in a node's queue
+	stealAbove    = 1       // a queue of more than this per slot may be halved for an idle node
+)
+
+// Node is a computing node as the scheduler sees it.
+type Node struct {
+	ID          stint.NodeID
+	Incarnation stint.Incarnation
+	Slots       int
+}
+
+// Snapshot is what a decision is made on.
+type Snapshot struct {
+	Round   uint64 // counts decisions; turns the order in which executions are served
+	Nodes   []Node
+	Demands []coord.Demand
+}
+
+// Decision is what the scheduler wishes of one execution's state machine:
+// exactly one of Assign and Retract is set.
+type Decision struct {
+	Execution stint.ExecutionID
+	Assign    *coord.Assign
+	Retract   *coord.RetractAsk
+}
+
+// board is the working state of one decision.
+type board struct {
+	round uint64
+	nodes []*place
+	byID  map[stint.NodeID]*place
+	out   []Decision
+}
+
+type place struct {
+	Node
+	load int // queued and in progress, of all executions
+}
+
+// Place decides. The same snapshot gives the same decisions.
+func Place(s Snapshot) []Decision {
+	b := newBoard(s)
+	demands := slices.Clone(s.Demands)
+	slices.SortStableFunc(demands, func(x, y coord.Demand) int {
+		return cmp.Or(cmp.Compare(x.Execution, y.Execution), cmp.Compare(y.Stage, x.Stage))
+	})
+	if n := len(demands); n > 0 {
+		turn := int(s.Round % uint64(n))
+		demands = append(demands[turn:], demands[:turn]...)
+	}
+	for _, d := range demands {
+		if d.Ready > 0 {
+			b.give(d)
+		}
+	}
+	for _, d := range demands {
+		if d.Ready == 0 && !d.Retracting {
+			b.level(d)
+		}
+	}
+	return b.out
+}
+
+func newBoard(s Snapshot) *board {
+	b := &board{round: s.Round, byID: make(map[stint.NodeID]*place, len(s.Nodes))}
+	for _, n := range s.Nodes {
+		p := &place{Node: n}
+		b.nodes = append(b.nodes, p)
+		b.byID[n.ID] = p
+	}
+	slices.SortFunc(b.nodes, func(x, y *place) int { return cmp.Compare(x.ID, y.ID) })
+	counted := make(map[stint.ExecutionID]bool)
+	for _, d := range s.Demands {
+		if counted[d.Execution] {
+			continue // the loads are the execution's, repeated with each of its stages
+		}
+		counted[d.Execution] = true
+		for _, l := range d.Loads {
+			if p := b.byID[l.Node]; p != nil {
+				p.load += l.Queued + l.Begun
+			}
+		}
+	}
+	return b
+}
+
+// give shares what a demand has ready over the nodes, in proportion to their
+// slots, up to what each should have in its queue.
+func (b *board) give(d coord.Demand) {
+	nodes := b.eligible(d)
+	left, slots := d.Ready, 0
+	for _, p := range nodes {
+		slots += p.Slots
+	}
+	for _, p := range nodes {
+		if slots == 0 || left == 0 {
+			return
+		}
+		share := (left*p.Slots + slots - 1) / slots
+		slots -= p.Slots
+		n := min(share, target(p.Slots, d.MeanMillis)-p.load)
+		if n <= 0 {
+			continue
+		}
+		left -= n
+		p.load += n
+		b.out = append(b.out, Decision{Execution: d.Execution, Assign: &coord.Assign{Node: p.ID, Incarnation: p.Incarnation, Stage: d.Stage, Count: n}})
+	}
+}
+
+// eligible returns the nodes that may work for a demand: those that do not cool
+// down, at most MaxNodes, those that have work of it first.
+func (b *board) eligible(d coord.Demand) []*place {
+	var out []*place
+	loads := make(map[stint.NodeID]int, len(d.Loads))
+	for _, l := range d.Loads {
+		if p := b.byID[l.Node]; p != nil && !l.Cool {
+			out = append(out, p)
+			loads[l.Node] = l.Queued + l.Begun
+		}
+	}
+	if d.MaxNodes > 0 && len(out) > d.MaxNodes {
+		slices.SortStableFunc(out, func(x, y *place) int {
+			return cmp.Or(-cmp.Compare(min(loads[x.ID], 1), min(loads[y.ID], 1)), cmp.Compare(x.ID, y.ID))
+		})
+		out = out[:d.MaxNodes]
+	}
+	if n := len(out); n > 0 { // among equals it is another's turn in every round
+		turn := int(b.round % uint64(n))
+		out = slices.Concat(out[turn:], out[:turn])
+	}
+	slices.SortStableFunc(out, func(x, y *place) int { return cmp.Compare(x.load*y.Slots, y.load*x.Slots) })
+	return out
+}
+
+// target is how many operations a node should have, in its slots and its queue.
+func target(slots int, meanMillis float64) int {
+	ahead := 1 // unknown or long operations: one for each slot
+	if meanMillis > 0 {
+		ahead = max(1, int(min(horizonMillis/meanMillis, mostQueued)))
+	}
+	return min(slots*(1+ahead), mostQueued)
+}
+
+// level takes back half of the longest queue of a demand that has nothing
+// ready, if a node that may work for it has nothing at all to do.
+func (b *board) level(d coord.Demand) {
+	idle := false
+	for _, p := range b.eligible(d) {
+		idle = idle || p.load < p.Slots
+	}
+	if !idle {
+		return
+	}
+	var longest *place
+	queued := 0
+	for _, l := range d.Loads {
+		p := b.byID[l.Node]
+		if p == nil || l.Stage != d.Stage || l.Queued <= p.Slots*stealAbove || l.Queued <= queued {
+			continue
+		}
+		longest, queued = p, l.Queued
+	}
+	if longest == nil {
+		return
+	}
+	b.out = append(b.out, Decision{Execution: d.Execution, Retract: &coord.RetractAsk{Node: longest.ID, Stage: d.Stage, Count: queued / 2}})
+}

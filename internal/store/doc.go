@@ -1,0 +1,22 @@
+// Package store is the durable record of the service: executions with their
+// journals and snapshots, and nodes. It runs on SQLite in WAL mode with
+// synchronous=FULL: what was committed survives the death of the process and of
+// the machine.
+//
+// # The journal
+//
+// A row of the journal is one batch of records of one execution, as its state
+// machine decided them together. Batches of many executions are committed
+// together: while one transaction is being synced, the next fills. Each batch
+// names the epoch and the version that it follows; the transaction checks both
+// and refuses that batch alone if another owner, or another history, is there.
+// Three outcomes reach the caller: done (nil), refused ([stint.Conflict]) and
+// unknown ([stint.Unknown]: the commit itself failed, so the caller must read
+// again what is there).
+//
+// # Snapshots
+//
+// A snapshot replaces the journal up to its version, in the same transaction
+// that appends the batch it was made after. Operations are kept in chunks, of
+// which only those that changed are rewritten.
+package store

@@ -1,0 +1,231 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"stint"
+	"stint/internal/coord"
+	"stint/internal/plan"
+	"stint/internal/wire"
+)
+
+// Entry is what is kept of an execution from its submission on.
+type Entry struct {
+	ID      stint.ExecutionID
+	Digest  stint.Digest // of the request, to tell a repeated submission from another under the same key
+	Created int64        // milliseconds since 1970
+	Epoch   stint.Epoch
+	Request stint.Request
+	Choice  plan.Choice
+	Listing stint.Digest // of the listing's blob in system storage
+}
+
+// Create commits a submission. If its idempotency key is taken, the entry of
+// that key is returned and nothing is written: the same request again gives the
+// same execution; another request under the key is refused.
+func (db *DB) Create(ctx context.Context, e Entry) (Entry, error) {
+	request, err := wire.Marshal(e.Request)
+	if err != nil {
+		return Entry{}, fmt.Errorf("create %s: %w", e.ID, err)
+	}
+	choice, err := wire.Marshal(e.Choice)
+	if err != nil {
+		return Entry{}, fmt.Errorf("create %s: %w", e.ID, err)
+	}
+	key := sql.NullString{String: e.Request.Key, Valid: e.Request.Key != ""}
+	res, err := db.write.ExecContext(ctx,
+		`INSERT INTO executions (id, key, digest, created, epoch, version, status, settled, name, request, choice, listing)
+		VALUES ($1, $2, $3, $4, $5, 0, $6, FALSE, $7, $8, $9, $10) ON CONFLICT (key) DO NOTHING`,
+		string(e.ID), key, e.Digest[:], e.Created, uint64(e.Epoch), string(stint.Queued), e.Request.Name, request, choice, e.Listing.String())
+	if err != nil {
+		return Entry{}, &stint.Error{Code: stint.Unknown, Err: fmt.Errorf("create %s: %w", e.ID, err)}
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 1 {
+		return e, err
+	}
+	return db.byKey(ctx, e)
+}
+
+// ByKey returns the execution that was submitted under an idempotency key, or
+// [stint.NotFound]; if it was submitted with another request, [stint.Conflict].
+func (db *DB) ByKey(ctx context.Context, key string, digest stint.Digest) (stint.ExecutionID, error) {
+	e, err := db.byKey(ctx, Entry{Request: stint.Request{Key: key}, Digest: digest})
+	return e.ID, err
+}
+
+func (db *DB) byKey(ctx context.Context, e Entry) (Entry, error) {
+	var id string
+	var digest []byte
+	err := db.write.QueryRowContext(ctx, "SELECT id, digest FROM executions WHERE key = $1", e.Request.Key).Scan(&id, &digest)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Entry{}, stint.Errorf(stint.NotFound, "no execution under key %.80q", e.Request.Key)
+	}
+	if err != nil {
+		return Entry{}, fmt.Errorf("look up key: %w", err)
+	}
+	if [32]byte(digest) != e.Digest {
+		return Entry{}, stint.Errorf(stint.Conflict, "key %.80q was used for execution %s with another request", e.Request.Key, id)
+	}
+	e.ID = stint.ExecutionID(id)
+	return e, nil
+}
+
+// Loaded is what the record holds of one execution.
+type Loaded struct {
+	Entry
+	Settled  bool
+	Status   stint.ExecutionStatus
+	Snapshot *coord.Snapshot // nil: none was made yet
+	Records  []coord.Record  // that follow it
+}
+
+// Load reads one execution.
+func (db *DB) Load(ctx context.Context, id stint.ExecutionID) (Loaded, error) {
+	var l Loaded
+	tx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return l, fmt.Errorf("load %s: %w", id, err)
+	}
+	l, err = load(ctx, tx, id)
+	if err != nil {
+		return l, errors.Join(fmt.Errorf("load %s: %w", id, err), tx.Rollback())
+	}
+	return l, tx.Commit()
+}
+
+func load(ctx context.Context, tx *sql.Tx, id stint.ExecutionID) (Loaded, error) {
+	l := Loaded{Entry: Entry{ID: id}}
+	var request, choice, core []byte
+	var listing, status string
+	var coreVersion uint64
+	err := tx.QueryRowContext(ctx, "SELECT created, epoch, status, settled, request, choice, listing, core, core_version FROM executions WHERE id = $1", string(id)).
+		Scan(&l.Created, &l.Epoch, &status, &l.Settled, &request, &choice, &listing, &core, &coreVersion)
+	if errors.Is(err, sql.ErrNoRows) {
+		return l, stint.Errorf(stint.NotFound, "execution %s: there is none", id)
+	}
+	if err != nil {
+		return l, err
+	}
+	l.Status = stint.ExecutionStatus(status)
+	if l.Listing, err = stint.ParseDigest(listing); err != nil {
+		return l, err
+	}
+	if err := errors.Join(wire.Unmarshal(request, &l.Request), wire.Unmarshal(choice, &l.Choice)); err != nil {
+		return l, err
+	}
+	if core != nil {
+		l.Snapshot = &coord.Snapshot{Version: coreVersion}
+		if err := wire.Unmarshal(core, &l.Snapshot.Core); err != nil {
+			return l, err
+		}
+		if l.Snapshot.Chunks, err = loadChunks(ctx, tx, id); err != nil {
+			return l, err
+		}
+	}
+	l.Records, err = loadJournal(ctx, tx, id)
+	return l, err
+}
+
+func loadChunks(ctx context.Context, tx *sql.Tx, id stint.ExecutionID) (_ []coord.Chunk, err error) {
+	rows, err := tx.QueryContext(ctx, "SELECT stage, number, data FROM chunks WHERE execution = $1 ORDER BY stage, number", string(id))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var out []coord.Chunk
+	for rows.Next() {
+		var c coord.Chunk
+		if err := rows.Scan(&c.Stage, &c.Index, &c.Data); err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, rows.Err()
+}
+
+func loadJournal(ctx context.Context, tx *sql.Tx, id stint.ExecutionID) (_ []coord.Record, err error) {
+	rows, err := tx.QueryContext(ctx, "SELECT version, records FROM journal WHERE execution = $1 ORDER BY version", string(id))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var out []coord.Record
+	for rows.Next() {
+		var version uint64
+		var b []byte
+		if err := rows.Scan(&version, &b); err != nil {
+			return nil, err
+		}
+		var records []coord.Record
+		if err := wire.Unmarshal(b, &records); err != nil {
+			return nil, fmt.Errorf("journal up to version %d: %w", version, err)
+		}
+		out = append(out, records...)
+	}
+	return out, rows.Err()
+}
+
+// Unsettled lists the executions that are not over, oldest first.
+func (db *DB) Unsettled(ctx context.Context) (_ []stint.ExecutionID, err error) {
+	rows, err := db.read.QueryContext(ctx, "SELECT id FROM executions WHERE NOT settled ORDER BY created, id")
+	if err != nil {
+		return nil, fmt.Errorf("list executions: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var out []stint.ExecutionID
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, fmt.Errorf("list executions: %w", err)
+		}
+		out = append(out, stint.ExecutionID(id))
+	}
+	return out, rows.Err()
+}
+
+// Filter chooses executions.
+type Filter struct {
+	Search string                // in id and name, letters of either case alike
+	Status stint.ExecutionStatus // "": any
+	Before int64                 // created before, in milliseconds since 1970; 0: any
+	Limit  int
+}
+
+// Listed is one execution of a list.
+type Listed struct {
+	ID       stint.ExecutionID
+	Created  int64
+	Settled  bool
+	Document *stint.Execution // as of the last snapshot; nil: none yet
+}
+
+// List returns the newest executions that the filter lets through.
+func (db *DB) List(ctx context.Context, f Filter) (_ []Listed, err error) {
+	rows, err := db.read.QueryContext(ctx, `SELECT id, created, settled, document FROM executions
+		WHERE ($1 = '' OR instr(lower(id || ' ' || name), lower($1)) > 0) AND ($2 = '' OR status = $2) AND ($3 = 0 OR created < $3)
+		ORDER BY created DESC, id LIMIT $4`, f.Search, string(f.Status), f.Before, f.Limit)
+	if err != nil {
+		return nil, fmt.Errorf("list executions: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var out []Listed
+	for rows.Next() {
+		var l Listed
+		var doc []byte
+		if err := rows.Scan(&l.ID, &l.Created, &l.Settled, &doc); err != nil {
+			return nil, fmt.Errorf("list executions: %w", err)
+		}
+		if doc != nil {
+			l.Document = &stint.Execution{}
+			if err := json.Unmarshal(doc, l.Document); err != nil {
+				return nil, fmt.Errorf("list execution %s: %w", l.ID, err)
+			}
+		}
+		out = append(out, l)
+	}
+	return out, rows.Err()
+}
