@@ -1,0 +1,28 @@
+// Package server is the system manager: it takes submissions, drives every live
+// execution, keeps the sessions of the nodes and the record.
+//
+// # Loops and what each owns
+//
+//	drive   one per live execution: its coord.State and nothing else. Events come
+//	        in by its inbox; what Step decides is committed in batches, one in
+//	        flight while the next fills, and only then released: messages to
+//	        nodes, acknowledgements, answers to callers.
+//	place   the scheduler's rounds: reads the demands that drives publish, asks
+//	        sched.Place, puts its wishes into inboxes. A demand is acted on once.
+//	fleet   the silence of nodes: 30 s without a session makes a node away,
+//	        LostAfter makes it lost.
+//	accept  one per session, in the session's own goroutine: turns what an agent
+//	        says into events.
+//
+// # When a commit is refused or unknown
+//
+// The drive drops its state and everything that waits for the commit, closes
+// all sessions and loads the execution again. Nodes come back with what they
+// hold; what is missing on either side is sent again. That is the way a restart
+// of the whole server goes too, so there is one way and it is walked often.
+//
+// # Submission
+//
+// Bad input costs nothing but the refusal: the input is listed and the output
+// location probed by a node, and the plan made, before anything is recorded.
+package server

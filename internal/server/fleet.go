@@ -1,0 +1,357 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"stint"
+	"stint/internal/coord"
+	"stint/internal/link"
+	"stint/internal/sched"
+)
+
+// fleet is who is there: nodes and their sessions, live executions, errands
+// under way. The mutex guards maps alone and is held for no call that waits.
+type fleet struct {
+	awayAfter, lostAfter time.Duration
+
+	mu      sync.Mutex
+	nodes   map[stint.NodeID]*member
+	drives  map[stint.ExecutionID]*drive
+	errands map[string]*errandUnderWay
+	turn    int           // whose turn it is to run an errand
+	arrived chan struct{} // closed and renewed when a node attaches
+}
+
+// member is a node as this server knows it.
+type member struct {
+	doc     stint.Node
+	session *link.Session // nil: none
+	specs   map[stint.ExecutionID]bool
+	silent  time.Time // since when there is no session
+}
+
+// errandUnderWay is an errand whose result is awaited.
+type errandUnderWay struct {
+	errand stint.Errand
+	target stint.NodeID // "": any
+	node   stint.NodeID // that runs it; "": none
+	reply  chan<- stint.ErrandResult
+}
+
+// goneNode is a node that has been silent for too long.
+type goneNode struct {
+	id   stint.NodeID
+	lost bool
+}
+
+func (f *fleet) init(awayAfter, lostAfter time.Duration) {
+	f.awayAfter, f.lostAfter = cmp.Or(awayAfter, DefaultAwayAfter), cmp.Or(lostAfter, DefaultLostAfter)
+	f.nodes = make(map[stint.NodeID]*member)
+	f.drives = make(map[stint.ExecutionID]*drive)
+	f.errands = make(map[string]*errandUnderWay)
+	f.arrived = make(chan struct{})
+}
+
+// remember takes in the nodes of the record; they are silent from now on.
+func (f *fleet) remember(nodes []stint.Node, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, n := range nodes {
+		if n.Status == stint.NodeReady {
+			n.Status = stint.NodeAway
+		}
+		f.nodes[n.ID] = &member{doc: n, silent: now}
+	}
+}
+
+// add makes a drive known and returns the nodes that have a session.
+func (f *fleet) add(d *drive) []stint.Node {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.drives[d.id] = d
+	var out []stint.Node
+	for _, m := range f.sorted() {
+		if m.session != nil {
+			out = append(out, m.doc)
+		}
+	}
+	return out
+}
+
+func (f *fleet) removeDrive(d *drive) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.drives, d.id)
+	for _, m := range f.nodes {
+		delete(m.specs, d.id)
+	}
+}
+
+func (f *fleet) sorted() []*member {
+	out := make([]*member, 0, len(f.nodes))
+	for _, m := range f.nodes {
+		out = append(out, m)
+	}
+	slices.SortFunc(out, func(a, b *member) int { return cmp.Compare(a.doc.ID, b.doc.ID) })
+	return out
+}
+
+func (f *fleet) drive(id stint.ExecutionID) *drive {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.drives[id]
+}
+
+func (f *fleet) liveDrives() []*drive {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := make([]*drive, 0, len(f.drives))
+	for _, d := range f.drives {
+		out = append(out, d)
+	}
+	slices.SortFunc(out, func(a, b *drive) int { return cmp.Compare(a.id, b.id) })
+	return out
+}
+
+func (f *fleet) readyNodes() []sched.Node {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []sched.Node
+	for _, m := range f.sorted() {
+		if m.session != nil {
+			out = append(out, sched.Node{ID: m.doc.ID, Incarnation: m.doc.Incarnation, Slots: m.doc.Slots})
+		}
+	}
+	return out
+}
+
+func (f *fleet) documents(now time.Time) []stint.Node {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := []stint.Node{}
+	for _, m := range f.sorted() {
+		n := m.doc
+		if n.Seen = m.silent; m.session != nil {
+			n.Seen = now
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+// attach puts a session in the place of the node's earlier one. The error is a
+// refusal: a newer incarnation of the node is there.
+func (f *fleet) attach(doc stint.Node, s *link.Session) ([]*drive, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old := f.nodes[doc.ID]
+	if old != nil && old.doc.Incarnation > doc.Incarnation {
+		return nil, stint.Errorf(stint.Conflict, "stale_incarnation: node %s has started %d times; this is its start %d", doc.ID, old.doc.Incarnation, doc.Incarnation)
+	}
+	if old != nil {
+		doc.Since = old.doc.Since
+	}
+	if old != nil && old.session != nil {
+		old.session.Close(stint.Errorf(stint.Conflict, "node %s has attached again", doc.ID))
+	}
+	f.nodes[doc.ID] = &member{doc: doc, session: s, specs: make(map[stint.ExecutionID]bool)}
+	close(f.arrived)
+	f.arrived = make(chan struct{})
+	drives := make([]*drive, 0, len(f.drives))
+	for _, d := range f.drives {
+		drives = append(drives, d)
+	}
+	return drives, nil
+}
+
+// detach notes that a session ended, unless a newer one has taken its place.
+func (f *fleet) detach(id stint.NodeID, s *link.Session, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := f.nodes[id]; m != nil && m.session == s {
+		m.session, m.silent, m.doc.Status = nil, now, stint.NodeAway
+	}
+	for _, e := range f.errands {
+		if e.node == id {
+			e.node = ""
+			f.dispatchErrand(e)
+		}
+	}
+}
+
+func (f *fleet) closeSessions(why string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, m := range f.nodes {
+		if m.session != nil {
+			m.session.Close(stint.Errorf(stint.Unavailable, "%s", why))
+		}
+	}
+}
+
+// closeSession has a node attach anew.
+func (f *fleet) closeSession(id stint.NodeID, why string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := f.nodes[id]; m != nil && m.session != nil {
+		m.session.Close(stint.Errorf(stint.Unavailable, "%s", why))
+	}
+}
+
+// silent returns the nodes that have been silent for long enough to be away or
+// lost; each is returned in every round, which the state machines do not mind.
+func (f *fleet) silent(now time.Time) []goneNode {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []goneNode
+	for _, m := range f.sorted() {
+		if m.session != nil || m.doc.Status == stint.NodeLost {
+			continue
+		}
+		since := now.Sub(m.silent)
+		if since >= f.lostAfter {
+			m.doc.Status = stint.NodeLost
+		}
+		if since >= f.awayAfter {
+			out = append(out, goneNode{id: m.doc.ID, lost: since >= f.lostAfter})
+		}
+	}
+	return out
+}
+
+// markLost notes that nodes are lost for good.
+func (f *fleet) markLost(ids []stint.NodeID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, id := range ids {
+		if m := f.nodes[id]; m != nil {
+			m.doc.Status = stint.NodeLost
+			if m.session != nil {
+				m.session.Close(stint.Errorf(stint.Conflict, "another node has joined under the name %q", m.doc.Name))
+			}
+		}
+	}
+}
+
+// send gives a node messages about an execution, if it has a session: what it
+// misses, it is told when it attaches. A spec goes out once per session.
+func (f *fleet) send(id stint.NodeID, x stint.ExecutionID, messages []link.ServerMessage) {
+	f.mu.Lock()
+	m := f.nodes[id]
+	var session *link.Session
+	known := false
+	if m != nil && m.session != nil {
+		session, known = m.session, m.specs[x]
+		for _, msg := range messages {
+			switch {
+			case msg.Spec != nil:
+				m.specs[x] = true
+			case msg.Forget != nil:
+				delete(m.specs, x)
+			}
+		}
+	}
+	f.mu.Unlock()
+	if session == nil {
+		return
+	}
+	for _, msg := range messages {
+		if msg.Spec != nil && known {
+			continue
+		}
+		if err := session.Send(msg); err != nil {
+			session.Close(err) // it attaches again and is told what it misses
+			return
+		}
+	}
+}
+
+// submitErrand has a node run an errand; the result is sent on reply, which
+// must have room for it. The errand moves on to another node if its node leaves
+// and waits if there is none. An errand with the same id takes its place.
+func (f *fleet) submitErrand(e stint.Errand, target stint.NodeID, reply chan<- stint.ErrandResult) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u := &errandUnderWay{errand: e, target: target, reply: reply}
+	f.errands[e.ID] = u
+	f.dispatchErrand(u)
+}
+
+// dispatchErrand sends an errand to the next node in turn. f.mu is held; Send
+// only queues.
+func (f *fleet) dispatchErrand(u *errandUnderWay) {
+	members := f.sorted()
+	f.turn++
+	for i := range members {
+		m := members[(f.turn+i)%len(members)]
+		if m.session == nil || u.target != "" && m.doc.ID != u.target {
+			continue
+		}
+		if m.session.Send(link.ServerMessage{Errand: &u.errand}) == nil {
+			u.node = m.doc.ID
+			return
+		}
+	}
+}
+
+// dispatchWaiting gives the errands that wait for a node to one.
+func (f *fleet) dispatchWaiting() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, u := range f.errands {
+		if u.node == "" {
+			f.dispatchErrand(u)
+		}
+	}
+}
+
+// errandDone takes in a result.
+func (f *fleet) errandDone(r stint.ErrandResult) {
+	f.mu.Lock()
+	u := f.errands[r.ID]
+	delete(f.errands, r.ID)
+	f.mu.Unlock()
+	if u == nil {
+		return
+	}
+	select {
+	case u.reply <- r:
+	default: // an earlier result of the same errand is still there
+	}
+}
+
+func (f *fleet) cancelErrand(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.errands, id)
+}
+
+// awaitNode waits until some node has a session.
+func (f *fleet) awaitNode(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, nodeWait)
+	defer cancel()
+	for {
+		f.mu.Lock()
+		arrived, some := f.arrived, false
+		for _, m := range f.nodes {
+			some = some || m.session != nil
+		}
+		f.mu.Unlock()
+		if some {
+			return nil
+		}
+		select {
+		case <-arrived:
+		case <-ctx.Done():
+			return stint.Errorf(stint.Unavailable, "no node is ready; see stint node list")
+		}
+	}
+}
+
+func attachEvent(n stint.Node, h stint.Holding) *coord.Event {
+	return &coord.Event{Attach: &coord.Attach{Node: n, Holding: h}}
+}

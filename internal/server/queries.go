@@ -1,0 +1,287 @@
+package server
+
+import (
+	"context"
+	"iter"
+	"strings"
+	"time"
+
+	"stint"
+	"stint/internal/coord"
+	"stint/internal/store"
+)
+
+// ask has the drive take in an event, or nothing, and returns the document
+// once all that was decided up to then is committed.
+func (d *drive) ask(ctx context.Context, ev *coord.Event) (stint.Execution, error) {
+	var doc stint.Execution
+	err := d.question(ctx, ev, func(st *coord.State) { doc = st.Document(nowMillis()) })
+	return doc, err
+}
+
+// question has the drive take in an event, then look at its state, and returns
+// when what look saw is committed. look runs in the drive's goroutine.
+func (d *drive) question(ctx context.Context, ev *coord.Event, look func(*coord.State)) error {
+	if ev != nil {
+		if err := d.post(ctx, input{event: ev}); err != nil {
+			return err
+		}
+	}
+	done := make(chan error, 1)
+	if err := d.post(ctx, input{ask: look, released: func(err error) { done <- err }}); err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-d.gone:
+		select {
+		case err := <-done:
+			return err
+		default:
+			return stint.Errorf(stint.NotFound, "execution %s is not live", d.id)
+		}
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Show returns the document of an execution.
+func (s *Server) Show(ctx context.Context, id stint.ExecutionID) (stint.Execution, error) {
+	if d := s.fleet.drive(id); d != nil {
+		doc, err := d.ask(ctx, nil)
+		if stint.CodeOf(err) != stint.NotFound {
+			return doc, err
+		}
+	}
+	state, err := s.settled(ctx, id)
+	if err != nil {
+		return stint.Execution{}, err
+	}
+	return state.Document(nowMillis()), nil
+}
+
+// settled reads an execution that is not live from the record.
+func (s *Server) settled(ctx context.Context, id stint.ExecutionID) (*coord.State, error) {
+	loaded, err := s.DB.Load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return s.restore(ctx, loaded)
+}
+
+// List returns at most f.Limit executions, newest first, and the cursor of the
+// next page, 0 if there is none.
+func (s *Server) List(ctx context.Context, f stint.ExecutionFilter) ([]stint.Execution, uint64, error) {
+	listed, err := s.DB.List(ctx, store.Filter{Search: strings.TrimSpace(f.Search), Status: f.Status, Before: int64(f.Cursor), Limit: f.Limit + 1})
+	if err != nil {
+		return nil, 0, err
+	}
+	var next uint64
+	if len(listed) > f.Limit {
+		listed = listed[:f.Limit]
+		next = uint64(listed[f.Limit-1].Created)
+	}
+	out := make([]stint.Execution, 0, len(listed))
+	for _, l := range listed {
+		if l.Settled && l.Document != nil {
+			out = append(out, *l.Document)
+			continue
+		}
+		doc, err := s.Show(ctx, l.ID)
+		if err != nil {
+			return nil, 0, err
+		}
+		out = append(out, doc)
+	}
+	return out, next, nil
+}
+
+// Operations returns at most f.Limit operations of an execution and the next
+// cursor, 0 at the end.
+func (s *Server) Operations(ctx context.Context, id stint.ExecutionID, f stint.OperationFilter) ([]stint.Operation, uint64, error) {
+	var out []stint.Operation
+	var next uint64
+	look := func(st *coord.State) { out, next = operations(st, f) }
+	if d := s.fleet.drive(id); d != nil {
+		err := d.question(ctx, nil, look)
+		if stint.CodeOf(err) != stint.NotFound {
+			return out, next, err
+		}
+	}
+	state, err := s.settled(ctx, id)
+	if err != nil {
+		return nil, 0, err
+	}
+	look(state)
+	return out, next, nil
+}
+
+// operations walks the stages from the cursor on. The cursor is one more than
+// the place of the last operation returned, counted over all stages.
+func operations(st *coord.State, f stint.OperationFilter) ([]stint.Operation, uint64) {
+	out := []stint.Operation{}
+	place := uint64(0)
+	for k, stage := range st.Stages() {
+		if f.Stage != "" && f.Stage != stage.Name {
+			place += uint64(stage.Operations)
+			continue
+		}
+		for n := uint32(0); n < stage.Operations; n++ {
+			place++
+			if place <= f.Cursor {
+				continue
+			}
+			if len(out) == f.Limit {
+				return out, place - 1
+			}
+			if op := st.Operation(k, n); f.Status == "" || op.Status == f.Status {
+				out = append(out, op)
+			}
+		}
+	}
+	return out, 0
+}
+
+// Watch yields documents of versions above after, in order, the current one
+// first, and ends after a final one, after an error, or with ctx. While its
+// consumer is slow documents are left out, but never the latest.
+func (s *Server) Watch(ctx context.Context, id stint.ExecutionID, after uint64) iter.Seq2[stint.Execution, error] {
+	return func(yield func(stint.Execution, error) bool) {
+		changed, cancel := s.subscribe(id)
+		defer cancel()
+		for {
+			doc, err := s.Show(ctx, id)
+			if err != nil {
+				yield(doc, err)
+				return
+			}
+			over := doc.Status.Final()
+			if (doc.Version > after || over) && !yield(doc, nil) {
+				return
+			}
+			if after = max(after, doc.Version); over {
+				return
+			}
+			if !pause(ctx, changed) {
+				return
+			}
+		}
+	}
+}
+
+// pause waits for a change, and a little longer, so that a busy execution does
+// not drown its watchers.
+func pause(ctx context.Context, changed <-chan struct{}) bool {
+	least := time.NewTimer(watchEvery)
+	defer least.Stop()
+	refresh := time.NewTimer(time.Second)
+	defer refresh.Stop()
+	select {
+	case <-changed:
+	case <-refresh.C:
+	case <-ctx.Done():
+		return false
+	}
+	select {
+	case <-least.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (s *Server) subscribe(id stint.ExecutionID) (<-chan struct{}, func()) {
+	if d := s.fleet.drive(id); d != nil {
+		return d.public.subscribe()
+	}
+	return nil, func() {}
+}
+
+// Terminate ends an execution for good. It returns when that is committed; the
+// clearing of its data goes on.
+func (s *Server) Terminate(ctx context.Context, id stint.ExecutionID) (stint.Execution, error) {
+	if d := s.fleet.drive(id); d != nil {
+		doc, err := d.ask(ctx, &coord.Event{Terminate: true})
+		if err != nil && stint.CodeOf(err) != stint.NotFound {
+			return doc, err
+		}
+		if err == nil && (doc.Status == stint.Terminating || doc.Status == stint.Terminated) {
+			return doc, nil
+		}
+	}
+	doc, err := s.Show(ctx, id)
+	if err != nil {
+		return doc, err
+	}
+	if doc.Status == stint.Terminated {
+		return doc, nil
+	}
+	return doc, stint.Errorf(stint.Conflict, "already_final: execution %s is %s", id, doc.Status)
+}
+
+// Log returns the kept standard error of an operation's latest attempt, or of
+// the latest attempts that failed if op is "".
+func (s *Server) Log(ctx context.Context, id stint.ExecutionID, op stint.OperationID) (string, error) {
+	doc, err := s.Show(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	if text := failureLog(doc, op); text != "" || op == "" {
+		return text, nil
+	}
+	node, err := s.holder(ctx, id, op)
+	if err != nil {
+		return "", err
+	}
+	r, err := s.runErrand(ctx, stint.Errand{ID: string(newID()) + "/log", Kind: stint.ErrandLog, Execution: id, Operation: op}, node)
+	return r.Text, err
+}
+
+// holder finds the node that performed an operation.
+func (s *Server) holder(ctx context.Context, id stint.ExecutionID, op stint.OperationID) (stint.NodeID, error) {
+	stage, n, err := op.Split()
+	if err != nil {
+		return "", err
+	}
+	d := s.fleet.drive(id)
+	if d == nil {
+		return "", stint.Errorf(stint.NotFound, "execution %s is over; what its operations wrote to standard error is gone, but for failed attempts", id)
+	}
+	var node stint.NodeID
+	err = d.question(ctx, nil, func(st *coord.State) {
+		for k, spec := range st.Stages() {
+			if spec.Name == stage && n < spec.Operations {
+				node = st.Operation(k, n).Node
+			}
+		}
+	})
+	if err == nil && node == "" {
+		err = stint.Errorf(stint.NotFound, "operation %.80q of %s: there is none, or no node has it", op, id)
+	}
+	return node, err
+}
+
+func failureLog(doc stint.Execution, op stint.OperationID) string {
+	var b strings.Builder
+	for _, f := range doc.Failures {
+		if f.Stage >= len(doc.Stages) {
+			continue
+		}
+		id := stint.MakeOperationID(doc.Stages[f.Stage].Name, f.Op)
+		if op != "" && id != op {
+			continue
+		}
+		b.WriteString("== " + string(id) + " attempt on " + string(f.Node) + ": " + f.Error.Error() + "\n" + f.Stderr)
+		if f.Stderr != "" && !strings.HasSuffix(f.Stderr, "\n") {
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
+}
+
+// Nodes returns every node that was ever here.
+func (s *Server) Nodes(context.Context) []stint.Node { return s.fleet.documents(time.Now().UTC()) }
+
+// Programs returns the programs that ship.
+func (s *Server) Programs() []stint.Program { return s.Shipped }

@@ -1,0 +1,85 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"stint"
+	"stint/internal/object"
+	"stint/internal/store"
+)
+
+// Times and bounds that are not for users to set.
+const (
+	DefaultAwayAfter = 30 * time.Second
+	DefaultLostAfter = 5 * time.Minute
+	nodeWait         = 30 * time.Second // for a first node, when something is submitted
+	errandWait       = 10 * time.Minute // for an errand of a submission
+	inboxLength      = 1024
+	maxLive          = 1000 // executions that are not settled
+)
+
+// Server is the system manager. The exported fields are its configuration and
+// do not change after Run is called. Methods may be called from any goroutine
+// once Ready is closed.
+type Server struct {
+	DB         *store.DB
+	Storage    *object.Storage
+	StorageURL string // location of system storage, as nodes are told
+	Logger     *slog.Logger
+	Version    string
+	Shipped    []stint.Program
+	// Validate refuses a program whose native operators or parameters do not exist.
+	Validate  func(p stint.Program, params map[string]string) error
+	AwayAfter time.Duration // 0: DefaultAwayAfter
+	LostAfter time.Duration // 0: DefaultLostAfter
+
+	ready    chan struct{}
+	once     sync.Once
+	epoch    stint.Epoch
+	fleet    fleet
+	wanted   chan struct{} // demands changed; room for one
+	starts   chan *drive   // drives that Run is to run
+	lostWork atomic.Uint64 // states dropped because a commit was refused or unknown
+}
+
+// Ready is closed when executions can be accepted.
+func (s *Server) Ready() <-chan struct{} {
+	s.once.Do(func() {
+		s.ready = make(chan struct{})
+		s.wanted = make(chan struct{}, 1)
+		s.starts = make(chan *drive)
+		s.fleet.init(s.AwayAfter, s.LostAfter)
+	})
+	return s.ready
+}
+
+// newID draws the id of an execution.
+func newID() stint.ExecutionID {
+	var b [16]byte
+	rand.Read(b[:]) //nolint:errcheck // never returns an error
+	return stint.MakeExecutionID(b[:])
+}
+
+func nowMillis() int64 { return time.Now().UnixMilli() }
+
+// load reads an execution from the record and listings from system storage and
+// makes a drive of it.
+func (s *Server) load(ctx context.Context, id stint.ExecutionID) (*drive, error) {
+	loaded, err := s.DB.Load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	state, err := s.restore(ctx, loaded)
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", id, err)
+	}
+	d := newDrive(s, id)
+	d.adopt(state, loaded.Snapshot != nil)
+	return d, nil
+}

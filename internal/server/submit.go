@@ -1,0 +1,243 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/zeebo/blake3"
+
+	"stint"
+	"stint/internal/coord"
+	"stint/internal/plan"
+	"stint/internal/store"
+	"stint/internal/wire"
+)
+
+// Bounds of a request.
+const (
+	maxName    = 200
+	maxInputs  = 10_000
+	maxEnviron = 128 << 10
+	maxKey     = 200
+)
+
+// Submit records a request and returns the new execution, or the one that was
+// made for the same key. The input is listed, the plan made and the output
+// location probed first; when Submit returns without an error, the record is
+// committed.
+func (s *Server) Submit(ctx context.Context, req stint.Request) (stint.Execution, error) {
+	if err := s.check(ctx, req); err != nil {
+		return stint.Execution{}, err
+	}
+	digest, err := requestDigest(req)
+	if err != nil {
+		return stint.Execution{}, err
+	}
+	if req.Key != "" {
+		id, err := s.DB.ByKey(ctx, req.Key, digest)
+		if err == nil {
+			return s.Show(ctx, id)
+		}
+		if stint.CodeOf(err) != stint.NotFound {
+			return stint.Execution{}, err
+		}
+	}
+	id := newID()
+	if req.Output == "" {
+		if req.Output, err = s.Storage.Location("output/" + string(id)); err != nil {
+			return stint.Execution{}, err
+		}
+	}
+	entry, p, err := s.prepare(ctx, id, req)
+	if err != nil {
+		return stint.Execution{}, err
+	}
+	entry.Digest = digest
+	return s.record(ctx, entry, p)
+}
+
+// prepare lists the input, makes the plan and probes the output.
+func (s *Server) prepare(ctx context.Context, id stint.ExecutionID, req stint.Request) (store.Entry, *plan.Plan, error) {
+	entry := store.Entry{ID: id, Created: nowMillis(), Epoch: s.epoch, Request: req}
+	if err := s.fleet.awaitNode(ctx); err != nil {
+		return entry, nil, err
+	}
+	listed, err := s.runErrand(ctx, stint.Errand{ID: string(id) + "/list", Kind: stint.ErrandList, Execution: id, Inputs: req.Inputs}, "")
+	if err != nil {
+		return entry, nil, err
+	}
+	entry.Listing = listed.Digest
+	listing, err := s.readListing(ctx, listed.Digest)
+	if err != nil {
+		return entry, nil, err
+	}
+	if entry.Choice, err = plan.Choose(req, listing, s.slots(req.Nodes)); err != nil {
+		return entry, nil, err
+	}
+	p, err := plan.Make(id, req, listing, entry.Choice)
+	if err != nil {
+		return entry, nil, err
+	}
+	_, err = s.runErrand(ctx, stint.Errand{ID: string(id) + "/probe", Kind: stint.ErrandProbe, Execution: id, Output: req.Output, Overwrite: req.Overwrite}, "")
+	return entry, p, err
+}
+
+// record commits a submission and starts driving it.
+func (s *Server) record(ctx context.Context, entry store.Entry, p *plan.Plan) (stint.Execution, error) {
+	created, err := s.DB.Create(ctx, entry)
+	if err != nil || created.ID != entry.ID {
+		s.discard(ctx, entry)
+		if err != nil {
+			return stint.Execution{}, err
+		}
+		return s.Show(ctx, created.ID)
+	}
+	d := newDrive(s, entry.ID)
+	d.adopt(coord.New(p, entry.Request, s.epoch, entry.Created), false)
+	s.Logger.InfoContext(ctx, "execution accepted", "execution", string(entry.ID))
+	if err := s.start(context.WithoutCancel(ctx), d); err != nil {
+		return stint.Execution{}, err
+	}
+	return d.ask(ctx, &coord.Event{Begin: true})
+}
+
+// discard clears what a probe left for a submission that did not happen.
+func (s *Server) discard(ctx context.Context, entry store.Entry) {
+	e := stint.Errand{ID: string(entry.ID) + "/clear", Kind: stint.ErrandClear, Execution: entry.ID, Output: entry.Request.Output}
+	if _, err := s.runErrand(context.WithoutCancel(ctx), e, ""); err != nil {
+		s.Logger.WarnContext(ctx, "staging folder left behind", "execution", string(entry.ID), "path", entry.Request.Output, "err", err)
+	}
+}
+
+// slots returns how many operations at most n nodes, or all, perform at once.
+func (s *Server) slots(n int) int {
+	total := 0
+	for i, node := range s.fleet.readyNodes() {
+		if n == 0 || i < n {
+			total += node.Slots
+		}
+	}
+	return total
+}
+
+// check refuses what can be refused without looking at any data.
+func (s *Server) check(ctx context.Context, req stint.Request) error {
+	if err := plan.CheckProgram(req.Program); err != nil {
+		return err
+	}
+	if err := s.Validate(req.Program, req.Params); err != nil {
+		return err
+	}
+	switch {
+	case len(req.Inputs) == 0:
+		return stint.Errorf(stint.Invalid, "no input: give at least one location, or range:FIRST..LAST")
+	case len(req.Inputs) > maxInputs:
+		return stint.Errorf(stint.Invalid, "%d input locations; at most %d: use a folder or a glob", len(req.Inputs), maxInputs)
+	case req.Nodes < 0 || req.Attempts < 0 || req.Attempts > 100:
+		return stint.Errorf(stint.Invalid, "nodes %d, attempts %d: expected 0 or more, attempts at most 100", req.Nodes, req.Attempts)
+	case req.Compression != "" && req.Compression != "none":
+		return stint.Errorf(stint.Invalid, "compression %.80q: expected none", req.Compression)
+	case len(s.fleet.liveDrives()) >= maxLive:
+		return stint.Errorf(stint.Unavailable, "queue_full: %d executions are not over; at most %d", maxLive, maxLive)
+	}
+	if err := checkText("name", req.Name, maxName); err != nil {
+		return err
+	}
+	if err := checkText("key", req.Key, maxKey); err != nil {
+		return err
+	}
+	if err := checkEnvironment(req.Environment); err != nil {
+		return err
+	}
+	return s.checkFiles(ctx, req.Program.Files)
+}
+
+func checkText(what, text string, most int) error {
+	if len(text) > most {
+		return stint.Errorf(stint.Invalid, "%s: %d bytes; at most %d", what, len(text), most)
+	}
+	for i, r := range text {
+		if r < ' ' || r == 0x7f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+			return stint.Errorf(stint.Invalid, "%s: control character U+%04X at %d", what, r, i)
+		}
+	}
+	return nil
+}
+
+func checkEnvironment(env map[string]string) error {
+	size := 0
+	for name, value := range env {
+		if name == "" || strings.ContainsAny(name, "=\x00") || strings.Contains(value, "\x00") {
+			return stint.Errorf(stint.Invalid, "environment %.80q: a name has no = and neither has a NUL", name)
+		}
+		size += len(name) + len(value) + 2
+	}
+	if size > maxEnviron {
+		return stint.Errorf(stint.Invalid, "environment: %d bytes; at most %d", size, maxEnviron)
+	}
+	return nil
+}
+
+func (s *Server) checkFiles(ctx context.Context, files []stint.ProgramFile) error {
+	for _, f := range files {
+		if f.Name == "" || f.Name == "." || f.Name == ".." || strings.ContainsAny(f.Name, "/\x00") {
+			return stint.Errorf(stint.Invalid, "program file %.80q: expected a name without a slash", f.Name)
+		}
+		stored, err := s.Storage.Get(ctx, fileKey(f.Digest))
+		if err != nil {
+			return fmt.Errorf("program file %.80q, digest %s: %w", f.Name, f.Digest, err)
+		}
+		if err := stored.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fileKey(d stint.Digest) string { return "files/" + d.String() }
+
+func requestDigest(req stint.Request) (stint.Digest, error) {
+	b, err := wire.Marshal(req)
+	if err != nil {
+		return stint.Digest{}, err
+	}
+	return blake3.Sum256(b), nil
+}
+
+// runErrand has a node run an errand and waits for the result.
+func (s *Server) runErrand(ctx context.Context, e stint.Errand, target stint.NodeID) (stint.ErrandResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, errandWait)
+	defer cancel()
+	reply := make(chan stint.ErrandResult, 1)
+	s.fleet.submitErrand(e, target, reply)
+	defer s.fleet.cancelErrand(e.ID)
+	select {
+	case r := <-reply:
+		if r.Error != nil {
+			return r, r.Error
+		}
+		return r, nil
+	case <-ctx.Done():
+		return stint.ErrandResult{}, stint.Errorf(stint.Unavailable, "%s: no node answered in time", e.Kind)
+	}
+}
+
+// PutFile keeps the bytes of r under their digest; r fails at its end if the
+// bytes have another one.
+func (s *Server) PutFile(ctx context.Context, digest stint.Digest, r io.Reader) error {
+	return s.Storage.Put(ctx, fileKey(digest), r)
+}
+
+func readAll(r io.Reader, most int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = stint.Errorf(stint.Invalid, "longer than %d bytes", most)
+	}
+	return b, err
+}
+
+// watchEvery is the least time between two documents of one watch.
+const watchEvery = 100 * time.Millisecond
