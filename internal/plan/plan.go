@@ -111,7 +111,7 @@ func Make(id stint.ExecutionID, req stint.Request, listing stint.Listing, choice
 	}
 	p := &Plan{Listing: listing, digest: digest, Choice: choice, Spec: stint.Spec{
 		Execution: id, Program: req.Program, Params: req.Params, Environment: req.Environment,
-		Output: req.Output, Compression: req.Compression,
+		Output: req.Output, Compression: req.Compression, Slots: req.Slots,
 	}}
 	stages := req.Program.Stages
 	for i, st := range stages {

@@ -136,8 +136,8 @@ func (s *Server) check(ctx context.Context, req stint.Request) error {
 		return stint.Errorf(stint.Invalid, "no input: give at least one location, or range:FIRST..LAST")
 	case len(req.Inputs) > maxInputs:
 		return stint.Errorf(stint.Invalid, "%d input locations; at most %d: use a folder or a glob", len(req.Inputs), maxInputs)
-	case req.Nodes < 0 || req.Attempts < 0 || req.Attempts > 100:
-		return stint.Errorf(stint.Invalid, "nodes %d, attempts %d: expected 0 or more, attempts at most 100", req.Nodes, req.Attempts)
+	case req.Nodes < 0 || req.Slots < 0 || req.Attempts < 0 || req.Attempts > 100:
+		return stint.Errorf(stint.Invalid, "nodes %d, slots %d, attempts %d: expected 0 or more, attempts at most 100", req.Nodes, req.Slots, req.Attempts)
 	case req.Compression != "" && req.Compression != "none":
 		return stint.Errorf(stint.Invalid, "compression %.80q: expected none", req.Compression)
 	case len(s.fleet.liveDrives()) >= maxLive:

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"stint"
+)
+
+// benchFlags are the flags of bench.
+type benchFlags struct {
+	runs, operations, commands int
+	size                       string
+	json                       bool
+}
+
+func (a *app) benchCommand() *cobra.Command {
+	var b benchFlags
+	c := &cobra.Command{
+		Use:   "bench [WORKLOAD…]",
+		Short: "Measure speed, beside the machine's own tools",
+		Long: `Measure speed, each workload beside a reference that does the same in the same
+run. Every workload has a service of its own, a server and an agent as processes
+with the journal synced, in a temporary folder.
+
+  operations  native operations that do nothing, per second
+  commands    operations that start a process, against a bare spawn loop
+  grep        search for a literal, bytes per CPU second, against grep
+  wordcount   bytes per CPU second, against mawk
+
+The ratio is ours to the reference's: more is better.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			ctx, stop := interrupted(c.Context())
+			defer stop()
+			return a.bench(ctx, &b, args)
+		},
+	}
+	c.Flags().IntVar(&b.runs, "runs", 3, "of each workload; the median counts")
+	c.Flags().IntVar(&b.operations, "operations", 500_000, "of the workload operations")
+	c.Flags().IntVar(&b.commands, "commands", 5_000, "of the workload commands")
+	c.Flags().StringVar(&b.size, "size", "512MiB", "of the text that grep and wordcount read")
+	c.Flags().BoolVar(&b.json, "json", false, "print one JSON document")
+	return c
+}
+
+// benchReport is the document of bench.
+type benchReport struct {
+	Machine   machine       `json:"machine"`
+	Workloads []measurement `json:"workloads"`
+}
+
+type machine struct {
+	Cores  int    `json:"cores"`
+	Kernel string `json:"kernel"`
+	Arch   string `json:"arch"`
+	Go     string `json:"go"`
+}
+
+// measurement is what a workload came to: the run with the median rate.
+type measurement struct {
+	Name       string    `json:"name"`
+	Operations float64   `json:"operations_per_second,omitempty"`
+	Bytes      float64   `json:"bytes_per_second,omitempty"` // per core: bytes by CPU seconds
+	CPU        float64   `json:"cpu_seconds"`
+	Runs       []float64 `json:"runs"` // rate of each run
+	Reference  reference `json:"reference,omitzero"`
+	Ratio      float64   `json:"ratio,omitempty"`
+}
+
+type reference struct {
+	Tool       string  `json:"tool"`
+	Operations float64 `json:"operations_per_second,omitempty"`
+	CPU        float64 `json:"cpu_seconds"`
+}
+
+func (a *app) bench(ctx context.Context, b *benchFlags, names []string) error {
+	known := workloads()
+	if len(names) == 0 {
+		names = []string{"operations", "commands", "grep", "wordcount"}
+	}
+	for _, name := range names {
+		if known[name] == nil {
+			return stint.Errorf(stint.Invalid, "workload %.80q: expected one of %s", name, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+		}
+	}
+	size, err := stint.ParseSize(b.size)
+	if err == nil && (b.runs < 1 || b.operations < 1 || b.commands < 1 || size < 1) {
+		err = stint.Errorf(stint.Invalid, "--runs, --operations, --commands and --size: expected at least 1")
+	}
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "stint-bench-")
+	if err != nil {
+		return fmt.Errorf("make a folder for the benchmark: %w", err)
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // it is temporary
+	at := &bench{app: a, flags: b, dir: dir, size: size}
+	report := benchReport{Machine: describeMachine()}
+	for _, name := range names {
+		m, err := known[name](ctx, at)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		m.Name = name
+		report.Workloads = append(report.Workloads, m)
+		if !b.json {
+			if _, err := fmt.Fprintln(a.out, m.text()); err != nil {
+				return err
+			}
+		}
+	}
+	if b.json {
+		return a.printJSON(report)
+	}
+	return nil
+}
+
+func describeMachine() machine {
+	m := machine{Cores: runtime.NumCPU(), Arch: runtime.GOARCH, Go: runtime.Version()}
+	var name unix.Utsname
+	if unix.Uname(&name) == nil {
+		m.Kernel = unix.ByteSliceToString(name.Release[:])
+	}
+	return m
+}
+
+func (m measurement) text() string {
+	rate := fmt.Sprintf("%.0f operations/s", m.Operations)
+	if m.Bytes > 0 {
+		rate = sizeText(m.Bytes) + "/s per core"
+	}
+	text := fmt.Sprintf("%-10s  %s, %.2f CPU seconds", m.Name, rate, m.CPU)
+	if m.Reference.Tool != "" {
+		text += fmt.Sprintf("; %.2f x %s", m.Ratio, m.Reference.Tool)
+	}
+	return text
+}

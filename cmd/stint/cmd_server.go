@@ -1,0 +1,288 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"stint"
+	"stint/internal/auth"
+	"stint/internal/link"
+	"stint/internal/object"
+	"stint/internal/runner/native"
+	"stint/internal/server"
+	"stint/internal/store"
+)
+
+// serverFlags are the flags of server.
+type serverFlags struct {
+	listen, storage string
+	supervised      supervised
+}
+
+// localName is the name of the tokens that the service makes for its own
+// machine: the command line's and the local agents'.
+const localName = "local"
+
+func (a *app) serverCommand() *cobra.Command {
+	var s serverFlags
+	c := &cobra.Command{
+		Use:   "server",
+		Short: "Run the system manager alone",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			ctx, stop := s.supervised.context(c.Context())
+			defer stop()
+			return a.serve(ctx, &s)
+		},
+	}
+	c.Flags().StringVar(&s.listen, "listen", "127.0.0.1:7843", "address of the service; port 0 takes a free one")
+	c.Flags().StringVar(&s.storage, "storage", "", "URL of system storage (default: in the data folder)")
+	s.supervised.define(c)
+	return c
+}
+
+// service is what one server process is made of.
+type service struct {
+	folder   folder
+	listener net.Listener
+	ca       *auth.CA
+	keys     *auth.Keyring
+	db       *store.DB
+	server   *server.Server
+}
+
+// serve runs the system manager on a data folder until ctx ends.
+func (a *app) serve(ctx context.Context, flags *serverFlags) error {
+	f, err := a.openFolder()
+	if err != nil {
+		return err
+	}
+	release, err := flags.own(f)
+	if err != nil {
+		return err
+	}
+	defer release()
+	s, err := a.assemble(ctx, f, flags)
+	if err != nil {
+		return err
+	}
+	defer s.db.Close() //nolint:errcheck // every commit was synced
+	return s.run(ctx)
+}
+
+// own takes the data folder, which is "stint up"'s for a supervised server, and
+// the record in it, which a server that is still ending may hold for a moment.
+func (s *serverFlags) own(f folder) (release func(), err error) {
+	record, err := folder(f.serverDir()).takeSoon(lastMoment)
+	if err != nil || bool(s.supervised) {
+		return func() { record.release() }, err
+	}
+	whole, err := f.take()
+	if err != nil {
+		record.release()
+		return nil, err
+	}
+	if err := whole.name(holder{PID: os.Getpid(), Address: "https://" + s.listen, Since: time.Now().UTC().Truncate(time.Second)}); err != nil {
+		return nil, err
+	}
+	return func() { record.release(); whole.release() }, nil
+}
+
+func (a *app) assemble(ctx context.Context, f folder, flags *serverFlags) (*service, error) {
+	s := &service{folder: f}
+	var err error
+	if s.listener, err = flags.listener(ctx); err != nil {
+		return nil, err
+	}
+	if s.ca, err = auth.LoadOrCreateCA(f.serverDir()); err != nil {
+		return nil, err
+	}
+	if s.keys, err = auth.OpenKeyring(filepath.Join(f.serverDir(), "keyring.json")); err != nil {
+		return nil, err
+	}
+	location := flags.storage
+	if location == "" {
+		location = f.at("storage")
+	}
+	if location, err = object.ParseLocation(location); err != nil {
+		return nil, fmt.Errorf("--storage: %w", err)
+	}
+	storage, err := object.OpenStorage(location)
+	if err != nil {
+		return nil, fmt.Errorf("--storage: %w", err)
+	}
+	if s.db, err = store.Open(ctx, filepath.Join(f.serverDir(), "store.db")); err != nil {
+		return nil, err
+	}
+	s.server = &server.Server{
+		DB: s.db, Storage: storage, StorageURL: location, Logger: a.logger("server"), Version: version(),
+		Shipped: native.Programs(), Validate: validate,
+	}
+	return s, nil
+}
+
+// listener is the one that "stint up" holds, or a new one.
+func (s *serverFlags) listener(ctx context.Context) (net.Listener, error) {
+	if !s.supervised {
+		return listen(ctx, s.listen)
+	}
+	socket := os.NewFile(3, "listener")
+	defer socket.Close() //nolint:errcheck // the listener has its own descriptor
+	l, err := net.FileListener(socket)
+	if err != nil {
+		return nil, stint.Errorf(stint.Invalid, "a supervised server gets its listener as descriptor 3: %w", err)
+	}
+	return l, nil
+}
+
+// validate refuses a program that asks for operators or parameters that do not exist.
+func validate(p stint.Program, params map[string]string) error {
+	shipped := false
+	for _, known := range native.Programs() {
+		shipped = shipped || known.Name == p.Name
+	}
+	for _, stage := range p.Stages {
+		for _, action := range []*stint.Action{&stage.Action, stage.Combine} {
+			if action == nil || action.Native == "" {
+				continue
+			}
+			if err := native.CheckAction(action.Native); err != nil {
+				return fmt.Errorf("stage %q: %w", stage.Name, err)
+			}
+		}
+	}
+	if !shipped {
+		return nil
+	}
+	_, err := native.Program(p.Name, params)
+	return err
+}
+
+// run serves until ctx ends: who calls before executions can be accepted waits.
+func (s *service) run(ctx context.Context) error {
+	handler, err := s.handler() //nolint:contextcheck // requests bring their own
+	if err != nil {
+		return err
+	}
+	config, err := s.ca.ServerTLS(s.hosts())
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.server.Run(ctx) })
+	group.Go(func() error {
+		select {
+		case <-s.server.Ready():
+		case <-ctx.Done():
+			return nil
+		}
+		if err := s.announce(); err != nil {
+			return err
+		}
+		return serveHTTP(ctx, s.listener, config, handler)
+	})
+	return group.Wait()
+}
+
+// hosts are the names that the service answers to, besides loopback.
+func (s *service) hosts() []string {
+	host, _, err := net.SplitHostPort(s.listener.Addr().String())
+	if err != nil {
+		return nil
+	}
+	hosts := []string{"localhost", "127.0.0.1", "::1"}
+	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() && !ip.IsLoopback() {
+		return append(hosts, host)
+	}
+	if name, err := os.Hostname(); err == nil && name != "" {
+		hosts = append(hosts, name)
+	}
+	return hosts
+}
+
+// drainTime is how long requests in progress may take when the service stops.
+const drainTime = time.Second
+
+func serveHTTP(ctx context.Context, listener net.Listener, config *tls.Config, handler http.Handler) error {
+	h := &http.Server{Handler: handler, TLSConfig: config, BaseContext: func(net.Listener) context.Context { return ctx }}
+	link.ConfigureServer(h)
+	stopped := context.AfterFunc(ctx, func() {
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+		defer cancel()
+		if h.Shutdown(drain) != nil {
+			h.Close() //nolint:errcheck // what is cut off here is asked again
+		}
+	})
+	defer stopped()
+	if err := h.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+// announce writes into the data folder with what the command line and the local
+// agents come in. Tokens that are good stay; only the address may be another.
+func (s *service) announce() error {
+	known, err := auth.ReadCredentials(s.folder.credentials())
+	if err != nil {
+		known = auth.Credentials{}
+	}
+	joining, err := os.ReadFile(s.folder.joinToken())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read join token: %w", err)
+	}
+	join, err := s.token(auth.Join, strings.TrimSpace(string(joining)))
+	if err != nil {
+		return err
+	}
+	if err := writeSecret(s.folder.joinToken(), join); err != nil {
+		return err
+	}
+	if known.Token, err = s.token(auth.User, known.Token); err != nil {
+		return err
+	}
+	known.Address = "https://" + dialable(s.listener.Addr().String())
+	known.CA = string(s.ca.PEM())
+	return known.Write(s.folder.credentials())
+}
+
+// token returns the token if it is good, or a new one.
+func (s *service) token(kind auth.Kind, known string) (string, error) {
+	if who, err := s.keys.Verify(known); err == nil && who.Kind == kind && who.Name == localName {
+		return known, nil
+	}
+	text, _, err := s.keys.Create(kind, localName, 0)
+	return text, err
+}
+
+// dialable is an address at which a process on this machine reaches a listener.
+func dialable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsUnspecified() {
+		return address
+	}
+	return net.JoinHostPort("127.0.0.1", port)
+}
+
+// writeSecret replaces a file that only its owner may read.
+func writeSecret(path, text string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("replace secret: %w", err)
+	}
+	if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write secret: %w", err)
+	}
+	return nil
+}

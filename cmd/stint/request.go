@@ -1,0 +1,280 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/zeebo/blake3"
+
+	"stint"
+	"stint/internal/runner/command"
+	"stint/internal/runner/native"
+)
+
+// requestFlags are the flags of run that say what to execute.
+type requestFlags struct {
+	mapper, combiner, reducer string
+	files, inputs             []string
+	params, env, cmdenv       []string
+	split, subsetSize         string
+	request                   stint.Request
+}
+
+func (r *requestFlags) define(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&r.mapper, "map", "", "command that gets the input's lines; makes a streaming program")
+	f.StringVar(&r.combiner, "combine", "", "command that combines a map operation's sorted output")
+	f.StringVar(&r.reducer, "reduce", "", "command that gets the map output's lines sorted by key")
+	f.StringArrayVar(&r.files, "file", nil, "file to put into the working directory of every operation")
+	f.StringArrayVar(&r.inputs, "input", nil, "location: URL, path, glob, folder, or range:FIRST..LAST")
+	f.StringVar(&r.request.Output, "output", "", "location of the result; without it, system storage")
+	f.StringArrayVar(&r.params, "param", nil, "name=value, for a shipped program")
+	f.StringArrayVar(&r.env, "env", nil, "name=value, for the environment of commands")
+	f.StringArrayVar(&r.cmdenv, "cmdenv", nil, "the same as --env")
+	f.StringVar(&r.request.Name, "name", "", "what to call the execution")
+	f.IntVar(&r.request.Nodes, "nodes", 0, "use at most so many nodes")
+	f.IntVar(&r.request.Slots, "slots", 0, "perform at most so many operations at once on one node")
+	f.StringVar(&r.split, "split", "lines", "how the input is separated: lines, files")
+	f.StringVar(&r.subsetSize, "subset-size", "", "input of one operation, as 64MiB; values of a range")
+	f.IntVar(&r.request.Partitions, "partitions", 0, "of the shuffle, which is the number of parts of the result")
+	f.IntVar(&r.request.Attempts, "attempts", 0, "of an operation before the execution fails (default 4)")
+	f.StringVar(&r.request.Compression, "compression", "", `"none" reads compressed input as it is`)
+	f.BoolVar(&r.request.Overwrite, "overwrite", false, "replace an output that is there")
+}
+
+// upload is a program file and where it lies.
+type upload struct {
+	path string
+	file stint.ProgramFile
+}
+
+// build makes the request that the flags and the command's arguments ask for.
+func (r *requestFlags) build(c *cobra.Command, args []string) (stint.Request, []upload, error) {
+	req := r.request
+	uploads, err := describeFiles(r.files)
+	if err != nil {
+		return req, nil, err
+	}
+	if err := checkNumbers(c); err != nil {
+		return req, nil, err
+	}
+	if req.Params, err = pairs("--param", r.params); err == nil {
+		req.Environment, err = pairs("--env", slices.Concat(r.env, r.cmdenv))
+	}
+	if err == nil && r.subsetSize != "" {
+		req.SubsetSize, err = stint.ParseSize(r.subsetSize)
+	}
+	if err == nil {
+		req.Program, err = r.program(args, req.Params)
+	}
+	if err == nil {
+		req.Inputs, err = locations(r.inputs)
+	}
+	if err == nil {
+		req.Output, err = location(req.Output)
+	}
+	if err != nil {
+		return req, nil, err
+	}
+	for _, u := range uploads {
+		req.Program.Files = append(req.Program.Files, u.file)
+	}
+	return req, uploads, checkChoices(r, &req)
+}
+
+// checkNumbers refuses numbers that were given and ask for nothing.
+func checkNumbers(c *cobra.Command) error {
+	for _, name := range []string{"nodes", "slots", "partitions", "attempts", "subset-size"} {
+		if f := c.Flags().Lookup(name); f.Changed && (f.Value.String() == "" || f.Value.String()[0] == '-' || strings.Trim(f.Value.String(), "0") == "") {
+			return stint.Errorf(stint.Invalid, "--%s %q: expected at least 1", name, f.Value)
+		}
+	}
+	return nil
+}
+
+func checkChoices(r *requestFlags, req *stint.Request) error {
+	if req.Compression != "" && req.Compression != "none" {
+		return stint.Errorf(stint.Invalid, "--compression %.80q: expected none", req.Compression)
+	}
+	if r.split != string(stint.SplitLines) && r.split != string(stint.SplitFiles) {
+		return stint.Errorf(stint.Invalid, "--split %.80q: expected lines or files", r.split)
+	}
+	return nil
+}
+
+// program makes a streaming program of --map, --combine and --reduce, or finds
+// the shipped program that is named.
+func (r *requestFlags) program(args []string, params map[string]string) (stint.Program, error) {
+	switch {
+	case r.mapper == "" && len(args) == 1:
+		if r.combiner != "" || r.reducer != "" {
+			return stint.Program{}, stint.Errorf(stint.Invalid, "--combine and --reduce go with --map, not with program %.80q", args[0])
+		}
+		return r.shipped(args[0], params)
+	case r.mapper == "":
+		return stint.Program{}, stint.Errorf(stint.Invalid, "nothing to execute: name a program (%s) or give --map CMD", strings.Join(shippedNames(), ", "))
+	case len(args) > 0:
+		return stint.Program{}, stint.Errorf(stint.Invalid, "both program %.80q and --map: give one", args[0])
+	case len(params) > 0:
+		return stint.Program{}, stint.Errorf(stint.Invalid, "--param goes with a shipped program; a command gets its values by --env")
+	case r.combiner != "" && r.reducer == "":
+		return stint.Program{}, stint.Errorf(stint.Invalid, "--combine without --reduce: there is nothing to combine for")
+	}
+	return r.streaming()
+}
+
+func (r *requestFlags) shipped(name string, params map[string]string) (stint.Program, error) {
+	program, err := native.Program(name, params)
+	if err != nil {
+		return program, err
+	}
+	for i := range program.Stages {
+		if e := &program.Stages[i].Input; e.Kind == stint.FromInput && r.edgeSplit() != "" {
+			e.Split = r.edgeSplit()
+		}
+	}
+	return program, nil
+}
+
+// edgeSplit leaves the default unsaid, so that one program has one spelling.
+func (r *requestFlags) edgeSplit() stint.Split {
+	if r.split == string(stint.SplitLines) {
+		return ""
+	}
+	return stint.Split(r.split)
+}
+
+func shippedNames() []string {
+	var names []string
+	for _, p := range native.Programs() {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+func (r *requestFlags) streaming() (stint.Program, error) {
+	program := stint.Program{Name: "streaming", Type: stint.Custom}
+	mapper, err := action("--map", r.mapper)
+	if err != nil {
+		return program, err
+	}
+	program.Stages = []stint.Stage{{Name: "map", Action: *mapper, Input: stint.Edge{Kind: stint.FromInput, Split: r.edgeSplit()}}}
+	if r.reducer == "" {
+		return program, nil
+	}
+	if r.combiner != "" {
+		if program.Stages[0].Combine, err = action("--combine", r.combiner); err != nil {
+			return program, err
+		}
+	}
+	reducer, err := action("--reduce", r.reducer)
+	if err != nil {
+		return program, err
+	}
+	program.Stages = append(program.Stages, stint.Stage{Name: "reduce", Action: *reducer, Input: stint.Edge{Kind: stint.Shuffle, From: "map"}})
+	return program, nil
+}
+
+func action(flag, text string) (*stint.Action, error) {
+	args, err := command.SplitArgs(text)
+	if err != nil {
+		return nil, stint.Errorf(stint.Invalid, "%s: %s", flag, err)
+	}
+	if len(args) == 0 {
+		return nil, stint.Errorf(stint.Invalid, "%s %q: no command in it", flag, text)
+	}
+	return &stint.Action{Command: args}, nil
+}
+
+// describeFiles reads every file once, for its digest.
+func describeFiles(paths []string) ([]upload, error) {
+	var uploads []upload
+	byName := make(map[string]string)
+	for _, path := range paths {
+		u, err := describeFile(path)
+		if err != nil {
+			return nil, err
+		}
+		if other, ok := byName[u.file.Name]; ok {
+			return nil, stint.Errorf(stint.Invalid, "--file %s and --file %s have the same name in the working directory: %s", other, path, u.file.Name)
+		}
+		byName[u.file.Name] = path
+		uploads = append(uploads, u)
+	}
+	return uploads, nil
+}
+
+func describeFile(path string) (upload, error) {
+	fi, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return upload{}, stint.Errorf(stint.NotFound, "--file %s: there is no such file", path)
+	case err != nil:
+		return upload{}, stint.Errorf(stint.Invalid, "--file: %w", err)
+	case !fi.Mode().IsRegular():
+		return upload{}, stint.Errorf(stint.Invalid, "--file %s: expected a regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return upload{}, stint.Errorf(stint.Invalid, "--file: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // read only
+	hash := blake3.New()
+	size, err := io.Copy(hash, f)
+	if err != nil {
+		return upload{}, stint.Errorf(stint.Invalid, "--file: %w", err)
+	}
+	u := upload{path: path, file: stint.ProgramFile{Name: filepath.Base(path), Size: size, Mode: uint32(fi.Mode().Perm())}}
+	hash.Sum(u.file.Digest[:0])
+	return u, nil
+}
+
+// pairs reads name=value flags.
+func pairs(flag string, given []string) (map[string]string, error) {
+	out := make(map[string]string, len(given))
+	for _, p := range given {
+		name, value, ok := strings.Cut(p, "=")
+		if !ok || name == "" {
+			return nil, stint.Errorf(stint.Invalid, "%s %.80q: expected name=value", flag, p)
+		}
+		if _, twice := out[name]; twice {
+			return nil, stint.Errorf(stint.Invalid, "%s %.80q: %s is given twice", flag, p, name)
+		}
+		out[name] = value
+	}
+	return out, nil
+}
+
+func locations(given []string) ([]string, error) {
+	out := make([]string, 0, len(given))
+	for _, s := range given {
+		l, err := location(s)
+		if err != nil {
+			return nil, err
+		}
+		if l == "" {
+			return nil, stint.Errorf(stint.Invalid, `--input "": expected a location`)
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// location makes a plain path absolute: the service and its nodes have other
+// working directories. URLs and ranges stay as they are.
+func location(s string) (string, error) {
+	if s == "" || strings.Contains(s, "://") || strings.HasPrefix(s, "range:") {
+		return s, nil
+	}
+	path, err := filepath.Abs(s)
+	if err != nil {
+		return "", stint.Errorf(stint.Invalid, "location %.80q: %w", s, err)
+	}
+	return path, nil
+}

@@ -1,0 +1,77 @@
+package local
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+func (s *Supervisor) start(cmd *exec.Cmd) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	if s.running == nil {
+		s.running = make(map[int]bool)
+	}
+	s.running[cmd.Process.Pid] = true
+	return nil
+}
+
+// ended forgets a child. What it had started and could not end itself is ours
+// by now, and so is what that had started once it is gone; all of it is killed.
+func (s *Supervisor) ended(pid int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.running, pid)
+	for s.Alone {
+		strays := 0
+		for _, pid := range children() {
+			if !s.running[pid] {
+				strays++
+				kill(pid)
+			}
+		}
+		if strays == 0 {
+			return
+		}
+	}
+}
+
+// children returns the processes whose parent is this process.
+func children() []int {
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil {
+		return nil
+	}
+	var found []int
+	for _, list := range lists {
+		b, err := os.ReadFile(list)
+		if err != nil {
+			continue // a thread that is gone
+		}
+		for field := range strings.FieldsSeq(string(b)) {
+			if pid, err := strconv.Atoi(field); err == nil {
+				found = append(found, pid)
+			}
+		}
+	}
+	return found
+}
+
+// kill kills a child process that nobody waits for, and waits for it.
+func kill(pid int) {
+	if unix.Kill(pid, unix.SIGKILL) != nil {
+		return
+	}
+	for {
+		if _, err := unix.Wait4(pid, nil, 0, nil); err != unix.EINTR {
+			return
+		}
+	}
+}

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Every check there is, in one place: people and CI run this and nothing else.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+began=$SECONDS
+
+step() { printf '== %s (%d s)\n' "$1" $((SECONDS - began)); }
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+need=()
+command -v python3 >/dev/null || need+=(python3)
+command -v mawk >/dev/null || need+=(mawk)
+command -v gcc >/dev/null || need+=(gcc)
+[ -e /usr/include/stdlib.h ] || need+=(libc6-dev)
+if [ ${#need[@]} -gt 0 ]; then
+	step "install ${need[*]}"
+	as_root apt-get update -qq
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
+fi
+
+step "format"
+unformatted=$(gofmt -l .)
+[ -z "$unformatted" ] || { printf 'not formatted:\n%s\n' "$unformatted"; exit 1; }
+
+step "vet"
+go vet ./...
+
+# The race detector makes packages that link SQLite slow to build; loops and
+# protocols are tested in the packages below them.
+sqlite=$(go list -test -f '{{if not .ForTest}}{{$p := .ImportPath}}{{range .Deps}}{{if eq . "modernc.org/sqlite"}}{{$p}}{{"\n"}}{{end}}{{end}}{{end}}' ./... | sed 's/\.test$//' | sort -u | sed '/^$/d')
+rest=$(go list ./... | grep -v /test/e2e | grep -vxF "$sqlite")
+plain=$(printf '%s\n' "$sqlite" | grep -v /test/e2e)
+
+step "unit tests and simulation"
+go test -race $rest
+# shellcheck disable=SC2086 # a list of packages
+go test $plain
+
+step "end-to-end tests"
+go test -count=1 -timeout 15m ./test/e2e
+
+step "passed"

@@ -1,0 +1,302 @@
+// Package e2e drives the real binary as people and programs do: by its command
+// line, its files and signals to its processes.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"stint"
+)
+
+// binary is the executable under test.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "stint-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = filepath.Join(dir, "stint")
+	if out, err := exec.Command("go", "build", "-o", binary, "stint/cmd/stint").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// patience is how long anything may take that ends by itself.
+const patience = 90 * time.Second
+
+// home is a data folder, and what a user of it does.
+type home struct {
+	t    *testing.T
+	dir  string // everything of the test
+	data string
+}
+
+func newHome(t *testing.T) *home {
+	t.Helper()
+	dir := t.TempDir()
+	h := &home{t: t, dir: dir, data: filepath.Join(dir, "data")}
+	t.Cleanup(func() {
+		if t.Failed() {
+			h.showLogs()
+		}
+		for _, p := range h.processes("") {
+			t.Errorf("process %d is left over: %s", p.pid, p.args)
+			_ = syscall.Kill(p.pid, syscall.SIGKILL)
+		}
+	})
+	return h
+}
+
+// showLogs shows the ends of what the children of "stint up" printed.
+func (h *home) showLogs() {
+	logs, _ := filepath.Glob(filepath.Join(h.data, "logs", "*.log"))
+	for _, path := range logs {
+		b, _ := os.ReadFile(path)
+		h.t.Logf("%s:\n%s", filepath.Base(path), b[max(0, len(b)-4000):])
+	}
+}
+
+func (h *home) path(name string) string { return filepath.Join(h.dir, name) }
+
+// write writes a file below the test's folder and returns its path.
+func (h *home) write(name, text string) string {
+	h.t.Helper()
+	path := h.path(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		h.t.Fatal(err)
+	}
+	return path
+}
+
+func (h *home) read(path string) string {
+	h.t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return string(b)
+}
+
+func (h *home) command(args ...string) *exec.Cmd {
+	c := exec.CommandContext(context.WithoutCancel(h.t.Context()), binary, args...) // a test ends what it began itself
+	c.Dir = h.dir
+	c.Env = append(os.Environ(), "STINT_DATA="+h.data, "LC_ALL=C")
+	return c
+}
+
+// result is how a command ended and what it printed.
+type result struct {
+	code     int
+	out, err string
+}
+
+// stint runs a command to its end.
+func (h *home) stint(args ...string) result {
+	h.t.Helper()
+	return h.finish(h.begin(args...))
+}
+
+// running is a command that has not ended.
+type running struct {
+	cmd      *exec.Cmd
+	out, err *bytes.Buffer
+}
+
+func (h *home) begin(args ...string) *running {
+	h.t.Helper()
+	r := &running{cmd: h.command(args...), out: new(bytes.Buffer), err: new(bytes.Buffer)}
+	r.cmd.Stdout, r.cmd.Stderr = r.out, r.err
+	if err := r.cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	return r
+}
+
+func (h *home) finish(r *running) result {
+	h.t.Helper()
+	timeout := time.AfterFunc(patience, func() { _ = r.cmd.Process.Signal(syscall.SIGQUIT) })
+	defer timeout.Stop()
+	err := r.cmd.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		h.t.Fatal(err)
+	}
+	return result{code: r.cmd.ProcessState.ExitCode(), out: r.out.String(), err: r.err.String()}
+}
+
+// ok runs a command that must succeed and returns what it printed.
+func (h *home) ok(args ...string) string {
+	h.t.Helper()
+	r := h.stint(args...)
+	if r.code != 0 {
+		h.t.Fatalf("stint %s: exit code %d\n%s", strings.Join(args, " "), r.code, r.err)
+	}
+	return r.out
+}
+
+// execution runs a command that prints an execution's document.
+func (h *home) execution(args ...string) stint.Execution {
+	h.t.Helper()
+	return document(h.t, h.ok(append(args, "--json")...))
+}
+
+func document(t *testing.T, text string) stint.Execution {
+	t.Helper()
+	var x stint.Execution
+	if err := json.Unmarshal([]byte(text), &x); err != nil {
+		t.Fatalf("not a document: %v\n%s", err, text)
+	}
+	return x
+}
+
+// up starts a service with so many agents of one slot each and returns once
+// they are ready. It is stopped when the test ends, if it was not before.
+func (h *home) up(nodes int) *running {
+	h.t.Helper()
+	r := h.begin("up", "--data", h.data, "--listen", "127.0.0.1:0", "--nodes", strconv.Itoa(nodes), "--slots", "1")
+	h.t.Cleanup(func() {
+		_ = r.cmd.Process.Signal(syscall.SIGTERM) // it may have been killed
+		_ = r.cmd.Wait()
+	})
+	h.wait("ready nodes", func() bool { return h.readyNodes() == nodes })
+	return r
+}
+
+func (h *home) readyNodes() int {
+	r := h.stint("node", "list", "--json")
+	var nodes []stint.Node
+	if r.code != 0 || json.Unmarshal([]byte(r.out), &nodes) != nil {
+		return 0
+	}
+	n := 0
+	for _, node := range nodes {
+		if node.Status == stint.NodeReady {
+			n++
+		}
+	}
+	return n
+}
+
+// wait returns when done reports true.
+func (h *home) wait(what string, done func() bool) {
+	h.t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-deadline:
+			h.t.Fatalf("waited %v for %s", patience, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// process is a running process.
+type process struct {
+	pid  int
+	args string
+}
+
+// processes returns the processes that name this test's folder in their
+// arguments, all of them or those with the given text in them too.
+func (h *home) processes(text string) []process {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	var found []process
+	for _, dir := range dirs {
+		b, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+		args := strings.Trim(string(bytes.ReplaceAll(b, []byte{0}, []byte{' '})), " ")
+		if err != nil || !strings.Contains(args, h.dir) || !strings.Contains(args, text) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err == nil {
+			found = append(found, process{pid: pid, args: args})
+		}
+	}
+	return found
+}
+
+// kill kills the one process with that text in its arguments.
+func (h *home) kill(text string) {
+	h.t.Helper()
+	found := h.processes(text)
+	if len(found) != 1 {
+		h.t.Fatalf("processes with %q: %v, want one", text, found)
+	}
+	if err := syscall.Kill(found[0].pid, syscall.SIGKILL); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// shell runs a shell script in the test's folder and returns what it printed.
+func (h *home) shell(script string, args ...string) string {
+	h.t.Helper()
+	c := exec.CommandContext(h.t.Context(), "sh", append([]string{"-euc", script, "sh"}, args...)...)
+	c.Dir = h.dir
+	c.Env = append(os.Environ(), "LC_ALL=C")
+	out, err := c.Output()
+	if err != nil {
+		h.t.Fatalf("%s: %v", script, err)
+	}
+	return string(out)
+}
+
+// parts returns the parts of an output, in order.
+func (h *home) parts(output string) []string {
+	h.t.Helper()
+	if _, err := os.Stat(filepath.Join(output, "_SUCCESS")); err != nil {
+		h.t.Fatal(err)
+	}
+	names, err := filepath.Glob(filepath.Join(output, "part-*"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	texts := make([]string, len(names))
+	for i, name := range names {
+		texts[i] = h.read(name)
+	}
+	return texts
+}
+
+// sorted returns the lines of texts, sorted bytewise.
+func sorted(texts ...string) string {
+	c := exec.Command("sort")
+	c.Env = append(os.Environ(), "LC_ALL=C")
+	c.Stdin = strings.NewReader(strings.Join(texts, ""))
+	out, err := c.Output()
+	if err != nil {
+		panic(err)
+	}
+	return string(out)
+}
+
+func contains(t *testing.T, text string, wants ...string) {
+	t.Helper()
+	for _, want := range wants {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q does not say %q", text, want)
+		}
+	}
+}
