@@ -4,7 +4,7 @@
 //
 // # Records
 //
-// A record is a key, 0 to 1 MiB, and a value, 0 to 64 MiB or absent. As text it
+// A record is a key, 0 to 16 MiB, and a value, 0 to 64 MiB or absent. As text it
 // is a line: the key, then TAB and the value unless that is absent, then LF. In
 // blocks and spill files it is
 //

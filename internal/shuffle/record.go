@@ -11,7 +11,7 @@ import (
 
 // The longest key and value of a record, in bytes.
 const (
-	MaxKey   = 1 << 20
+	MaxKey   = 16 << 20
 	MaxValue = 64 << 20
 )
 

@@ -43,7 +43,7 @@ func TestRecordsHaveThisForm(t *testing.T) {
 func TestLengthsOutOfBoundsAreDamage(t *testing.T) {
 	t.Parallel()
 	for _, b := range []string{
-		"\x81\x80\x40\x00",                         // key of MaxKey+1
+		"\x81\x80\x80\x08\x00",                     // key of MaxKey+1
 		"\x00\x82\x80\x80\x20",                     // value of MaxValue+1
 		"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", // over 64 bits
 		"\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",

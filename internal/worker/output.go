@@ -135,14 +135,16 @@ type partFile struct {
 
 const partBuffer = 256 << 10
 
-// Write collects small writes.
+// Write collects small writes. A large one is not collected, and what was
+// collected before goes before it.
 func (f *partFile) Write(p []byte) (int, error) {
-	if len(f.buf)+len(p) > partBuffer {
+	large := len(p) >= partBuffer/2
+	if large || len(f.buf)+len(p) > partBuffer {
 		if err := f.flush(); err != nil {
 			return 0, err
 		}
 	}
-	if len(p) >= partBuffer/2 {
+	if large {
 		return len(p), f.put(p)
 	}
 	f.buf = append(f.buf, p...)
@@ -222,7 +224,8 @@ func (s *slot) openSorted(o *operation) (output, error) {
 	return out, nil
 }
 
-const maxLine = shuffle.MaxKey + 1 + shuffle.MaxValue
+// maxLine is the length of the longest record as text, in bytes.
+const maxLine = shuffle.MaxValue
 
 // Write takes records as lines.
 func (s *sortedOutput) Write(p []byte) (int, error) {
