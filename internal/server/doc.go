@@ -10,7 +10,8 @@
 //	place   the scheduler's rounds: reads the demands that drives publish, asks
 //	        sched.Place, puts its wishes into inboxes. A demand is acted on once.
 //	fleet   the silence of nodes: 30 s without a session makes a node away,
-//	        LostAfter makes it lost.
+//	        LostAfter makes it lost, another node under its name does so at once.
+//	        And whether another server has taken over: then Run ends.
 //	accept  one per session, in the session's own goroutine: turns what an agent
 //	        says into events.
 //
@@ -20,6 +21,10 @@
 // all sessions and loads the execution again. Nodes come back with what they
 // hold; what is missing on either side is sent again. That is the way a restart
 // of the whole server goes too, so there is one way and it is walked often.
+//
+// A record that cannot be read is tried again from time to time. Meanwhile the
+// execution is known, its inbox is emptied and everything in it refused: nodes
+// keep what they hold of it and are acknowledged nothing, other executions go on.
 //
 // # Submission
 //

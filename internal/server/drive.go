@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"reflect"
 	"sync"
 	"time"
@@ -11,9 +10,7 @@ import (
 	"stint"
 	"stint/internal/coord"
 	"stint/internal/link"
-	"stint/internal/plan"
 	"stint/internal/store"
-	"stint/internal/wire"
 )
 
 const (
@@ -21,13 +18,14 @@ const (
 	snapshotEvery = 2000 // records
 )
 
-// input is what a drive is told: an event or a question. Released is called
-// after everything that the event led to, and all before, is committed; it runs
-// in the drive's goroutine and must not block.
+// input is what a drive is told: an event, a question, or a question about what
+// an event led to. Released is called after everything that led to the answer is
+// committed; it runs in the drive's goroutine and must not block.
 type input struct {
 	event    *coord.Event
 	ask      func(*coord.State)
 	released func(error)
+	placed   bool // a decision of the scheduler
 }
 
 // drive owns one live execution.
@@ -36,7 +34,8 @@ type drive struct {
 	id     stint.ExecutionID
 	inbox  chan input
 	gone   chan struct{} // closed when nothing is taken from the inbox any more
-	state  *coord.State
+	over   bool          // why: the execution is settled; otherwise the server stops. Set before gone is closed
+	state  *coord.State  // nil: the record could not be read yet
 
 	next      flight  // what was decided and is not being committed yet
 	flying    *flight // what is being committed; nil: nothing
@@ -47,6 +46,7 @@ type drive struct {
 	saved     bool // the record has a snapshot with every chunk
 	stale     bool // the demands are to be published even if they are the same
 	unsaved   int  // records since the last snapshot
+	taken     int  // decisions of the scheduler that were acted on
 	public    published
 }
 
@@ -65,18 +65,27 @@ type published struct {
 	mu      sync.Mutex
 	demands []coord.Demand
 	version uint64 // of the demands; a decision is made once on each
+	taken   int    // decisions that the demands take into account
 	watch   map[chan struct{}]bool
 }
 
 func newDrive(s *Server, id stint.ExecutionID) *drive {
 	return &drive{
 		server: s, id: id, inbox: make(chan input, inboxLength), gone: make(chan struct{}),
-		committed: make(chan error, 1), results: make(chan stint.ErrandResult, 4),
 	}
 }
 
 // adopt makes a state the drive's own and drops whatever waited on another.
 func (d *drive) adopt(state *coord.State, saved bool) {
+	d.drop()
+	d.state, d.saved = state, saved
+	d.next = flight{after: state.Version()}
+	d.committed = make(chan error, 1)
+	d.results = make(chan stint.ErrandResult, 4)
+}
+
+// drop gives up the state and everything that waits for a commit.
+func (d *drive) drop() {
 	for _, f := range []*flight{d.flying, &d.next} {
 		if f == nil {
 			continue
@@ -85,20 +94,44 @@ func (d *drive) adopt(state *coord.State, saved bool) {
 			released(stint.Errorf(stint.Unknown, "execution %s: the outcome of a commit is unknown; ask again", d.id))
 		}
 	}
-	d.state, d.saved, d.flying, d.errand, d.unsaved = state, saved, nil, "", 0
-	d.next = flight{after: state.Version()}
-	d.committed = make(chan error, 1)
+	d.state, d.flying, d.next, d.errand, d.unsaved, d.wake = nil, nil, flight{}, "", 0, 0
 }
 
-// post puts an input into the inbox, or says that the execution is over.
+// post puts an input into the inbox, or says that nothing is taken from it any
+// more. What was posted in that very moment is refused in either way.
 func (d *drive) post(ctx context.Context, in input) error {
 	select {
 	case d.inbox <- in:
-		return nil
 	case <-d.gone:
-		return stint.Errorf(stint.NotFound, "execution %s is not live", d.id)
+		return d.closed()
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+	select {
+	case <-d.gone:
+		return d.closed()
+	default:
+		return nil
+	}
+}
+
+// closed says why nothing is taken from the inbox: NotFound if the execution is
+// settled and its record is all there is.
+func (d *drive) closed() error {
+	if d.over {
+		return stint.Errorf(stint.NotFound, "execution %s is not live", d.id)
+	}
+	return stint.Errorf(stint.Unavailable, "execution %s: the server is stopping", d.id)
+}
+
+// refuse answers an input that no state takes in. What nodes report they send
+// again in their next session, what a caller asks for is not done.
+func (d *drive) refuse(in input) {
+	if in.placed {
+		d.taken++
+	}
+	if in.released != nil {
+		in.released(stint.Errorf(stint.Unavailable, "execution %s: its record cannot be read now; see the server's log", d.id))
 	}
 }
 
@@ -109,6 +142,9 @@ var errDropped = errors.New("commit refused or unknown")
 // be dropped (an error), or ctx ends.
 func (d *drive) run(ctx context.Context) error {
 	d.take(d.state.Resume(nowMillis()))
+	for _, id := range d.server.fleet.lost() { // it may have been told so and not have recorded it
+		d.step(input{event: &coord.Event{Gone: &coord.Gone{Node: id, Lost: true}}})
+	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -154,17 +190,26 @@ func (d *drive) drain() {
 }
 
 func (d *drive) step(in input) {
-	if in.ask != nil {
-		in.ask(d.state)
+	if in.placed {
+		d.taken++
 	}
-	if in.event != nil {
+	if in.event != nil && !d.outdated(in.event) {
 		in.event.At = nowMillis()
 		d.stale = d.stale || *in.event == coord.Event{At: in.event.At}
 		d.take(d.state.Step(*in.event))
 	}
+	if in.ask != nil {
+		in.ask(d.state)
+	}
 	if in.released != nil {
 		d.next.released = append(d.next.released, in.released)
 	}
+}
+
+// outdated reports whether an event says that a node is gone that has attached
+// meanwhile: its attachment may be behind us already, and will not come again.
+func (d *drive) outdated(ev *coord.Event) bool {
+	return ev.Gone != nil && d.server.fleet.ready(ev.Gone.Node)
 }
 
 func (d *drive) take(delta coord.Delta) {
@@ -194,7 +239,11 @@ func (d *drive) commit(ctx context.Context) error {
 		Status: d.state.Status(), Settled: d.state.Settled(),
 	}
 	if f.final = batch.Settled; f.final || d.unsaved >= snapshotEvery {
-		snap, doc := d.state.Snapshot(!d.saved), d.state.Document(nowMillis())
+		pack := d.state.SnapshotAll
+		if d.saved {
+			pack = d.state.Snapshot
+		}
+		snap, doc := pack(), d.state.Document(nowMillis())
 		batch.Snapshot, batch.Document = &snap, &doc
 		d.saved, d.unsaved = true, 0
 	}
@@ -265,6 +314,7 @@ func (d *drive) publish() {
 		p.demands = demands
 		p.version++
 	}
+	p.taken = d.taken
 	p.mu.Unlock()
 	d.stale = false
 	if changed {
@@ -273,9 +323,12 @@ func (d *drive) publish() {
 }
 
 // want wakes the scheduler.
-func (s *Server) want() {
+func (s *Server) want() { signal(s.wanted) }
+
+// signal leaves a word in a channel with room for one, unless one is there.
+func signal(c chan<- struct{}) {
 	select {
-	case s.wanted <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -284,10 +337,7 @@ func (p *published) notify() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.watch {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
+		signal(c)
 	}
 }
 
@@ -304,43 +354,4 @@ func (p *published) subscribe() (c chan struct{}, cancel func()) {
 		defer p.mu.Unlock()
 		delete(p.watch, c)
 	}
-}
-
-// restore makes the state of what the record holds.
-func (s *Server) restore(ctx context.Context, l store.Loaded) (*coord.State, error) {
-	listing, err := s.readListing(ctx, l.Listing)
-	if err != nil {
-		return nil, err
-	}
-	p, err := plan.Make(l.ID, l.Request, listing, l.Choice)
-	if err != nil {
-		return nil, err
-	}
-	state := coord.New(p, l.Request, l.Epoch, l.Created)
-	if l.Snapshot != nil {
-		if state, err = coord.Restore(p, l.Request, l.Epoch, *l.Snapshot); err != nil {
-			return nil, err
-		}
-	}
-	for _, r := range l.Records {
-		state.Apply(r)
-	}
-	return state, nil
-}
-
-// maxListing is the size of the longest listing blob, in bytes.
-const maxListing = 1 << 30
-
-func (s *Server) readListing(ctx context.Context, digest stint.Digest) (stint.Listing, error) {
-	var listing stint.Listing
-	key := "listings/" + digest.String()
-	f, err := s.Storage.Get(ctx, key)
-	if err != nil {
-		return listing, err
-	}
-	b, err := readAll(f, maxListing)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return listing, fmt.Errorf("read %s: %w", key, err)
-	}
-	return listing, wire.Unmarshal(b, &listing)
 }

@@ -23,7 +23,8 @@ type fleet struct {
 	drives  map[stint.ExecutionID]*drive
 	errands map[string]*errandUnderWay
 	turn    int           // whose turn it is to run an errand
-	arrived chan struct{} // closed and renewed when a node attaches
+	arrived chan struct{} // closed, and renewed, when a node attaches
+	closed  bool          // nobody attaches any more
 }
 
 // member is a node as this server knows it.
@@ -32,14 +33,7 @@ type member struct {
 	session *link.Session // nil: none
 	specs   map[stint.ExecutionID]bool
 	silent  time.Time // since when there is no session
-}
-
-// errandUnderWay is an errand whose result is awaited.
-type errandUnderWay struct {
-	errand stint.Errand
-	target stint.NodeID // "": any
-	node   stint.NodeID // that runs it; "": none
-	reply  chan<- stint.ErrandResult
+	told    bool      // that it is lost: to every drive
 }
 
 // goneNode is a node that has been silent for too long.
@@ -56,7 +50,8 @@ func (f *fleet) init(awayAfter, lostAfter time.Duration) {
 	f.arrived = make(chan struct{})
 }
 
-// remember takes in the nodes of the record; they are silent from now on.
+// remember takes in the nodes of the record; they are silent from now on. Which
+// are lost, drives find out when they begin.
 func (f *fleet) remember(nodes []stint.Node, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -64,7 +59,7 @@ func (f *fleet) remember(nodes []stint.Node, now time.Time) {
 		if n.Status == stint.NodeReady {
 			n.Status = stint.NodeAway
 		}
-		f.nodes[n.ID] = &member{doc: n, silent: now}
+		f.nodes[n.ID] = &member{doc: n, silent: now, told: n.Status == stint.NodeLost}
 	}
 }
 
@@ -82,10 +77,16 @@ func (f *fleet) add(d *drive) []stint.Node {
 	return out
 }
 
+// removeDrive makes a drive unknown: its execution is settled.
 func (f *fleet) removeDrive(d *drive) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.drives, d.id)
+	for id, u := range f.errands {
+		if u.reply == d.results {
+			delete(f.errands, id)
+		}
+	}
 	for _, m := range f.nodes {
 		delete(m.specs, d.id)
 	}
@@ -129,6 +130,27 @@ func (f *fleet) readyNodes() []sched.Node {
 	return out
 }
 
+// ready reports whether a node has a session and is not lost for good.
+func (f *fleet) ready(id stint.NodeID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.nodes[id]
+	return m != nil && m.session != nil && m.doc.Status == stint.NodeReady
+}
+
+// lost returns the nodes that are lost.
+func (f *fleet) lost() []stint.NodeID {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []stint.NodeID
+	for _, m := range f.sorted() {
+		if m.doc.Status == stint.NodeLost {
+			out = append(out, m.doc.ID)
+		}
+	}
+	return out
+}
+
 func (f *fleet) documents(now time.Time) []stint.Node {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -144,10 +166,13 @@ func (f *fleet) documents(now time.Time) []stint.Node {
 }
 
 // attach puts a session in the place of the node's earlier one. The error is a
-// refusal: a newer incarnation of the node is there.
+// refusal: a newer incarnation of the node is there, or the server is stopping.
 func (f *fleet) attach(doc stint.Node, s *link.Session) ([]*drive, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.closed {
+		return nil, errStopping()
+	}
 	old := f.nodes[doc.ID]
 	if old != nil && old.doc.Incarnation > doc.Incarnation {
 		return nil, stint.Errorf(stint.Conflict, "stale_incarnation: node %s has started %d times; this is its start %d", doc.ID, old.doc.Incarnation, doc.Incarnation)
@@ -173,16 +198,31 @@ func (f *fleet) detach(id stint.NodeID, s *link.Session, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if m := f.nodes[id]; m != nil && m.session == s {
-		m.session, m.silent, m.doc.Status = nil, now, stint.NodeAway
+		m.session, m.silent = nil, now
+		if m.doc.Status != stint.NodeLost {
+			m.doc.Status = stint.NodeAway
+		}
 	}
-	for _, e := range f.errands {
-		if e.node == id {
-			e.node = ""
-			f.dispatchErrand(e)
+	for _, u := range f.errands {
+		if u.session == s {
+			u.session = nil
+			f.dispatchErrand(u)
 		}
 	}
 }
 
+// close ends all sessions and lets nobody attach any more.
+func (f *fleet) close() {
+	f.mu.Lock()
+	f.closed = true
+	close(f.arrived)
+	f.mu.Unlock()
+	f.closeSessions("the server is stopping")
+}
+
+func errStopping() error { return stint.Errorf(stint.Unavailable, "the server is stopping") }
+
+// closeSessions has all nodes attach anew.
 func (f *fleet) closeSessions(why string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -202,22 +242,23 @@ func (f *fleet) closeSession(id stint.NodeID, why string) {
 	}
 }
 
-// silent returns the nodes that have been silent for long enough to be away or
-// lost; each is returned in every round, which the state machines do not mind.
+// silent returns the nodes that have been silent for long enough to be away, in
+// every round, which the state machines do not mind; and once, those that are lost.
 func (f *fleet) silent(now time.Time) []goneNode {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var out []goneNode
 	for _, m := range f.sorted() {
-		if m.session != nil || m.doc.Status == stint.NodeLost {
+		lost := m.doc.Status == stint.NodeLost
+		if m.told || m.session != nil && !lost {
 			continue
 		}
 		since := now.Sub(m.silent)
-		if since >= f.lostAfter {
-			m.doc.Status = stint.NodeLost
+		if lost = lost || since >= f.lostAfter; lost {
+			m.doc.Status, m.told = stint.NodeLost, true
 		}
-		if since >= f.awayAfter {
-			out = append(out, goneNode{id: m.doc.ID, lost: since >= f.lostAfter})
+		if lost || since >= f.awayAfter {
+			out = append(out, goneNode{id: m.doc.ID, lost: lost})
 		}
 	}
 	return out
@@ -270,78 +311,21 @@ func (f *fleet) send(id stint.NodeID, x stint.ExecutionID, messages []link.Serve
 	}
 }
 
-// submitErrand has a node run an errand; the result is sent on reply, which
-// must have room for it. The errand moves on to another node if its node leaves
-// and waits if there is none. An errand with the same id takes its place.
-func (f *fleet) submitErrand(e stint.Errand, target stint.NodeID, reply chan<- stint.ErrandResult) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	u := &errandUnderWay{errand: e, target: target, reply: reply}
-	f.errands[e.ID] = u
-	f.dispatchErrand(u)
-}
-
-// dispatchErrand sends an errand to the next node in turn. f.mu is held; Send
-// only queues.
-func (f *fleet) dispatchErrand(u *errandUnderWay) {
-	members := f.sorted()
-	f.turn++
-	for i := range members {
-		m := members[(f.turn+i)%len(members)]
-		if m.session == nil || u.target != "" && m.doc.ID != u.target {
-			continue
-		}
-		if m.session.Send(link.ServerMessage{Errand: &u.errand}) == nil {
-			u.node = m.doc.ID
-			return
-		}
-	}
-}
-
-// dispatchWaiting gives the errands that wait for a node to one.
-func (f *fleet) dispatchWaiting() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, u := range f.errands {
-		if u.node == "" {
-			f.dispatchErrand(u)
-		}
-	}
-}
-
-// errandDone takes in a result.
-func (f *fleet) errandDone(r stint.ErrandResult) {
-	f.mu.Lock()
-	u := f.errands[r.ID]
-	delete(f.errands, r.ID)
-	f.mu.Unlock()
-	if u == nil {
-		return
-	}
-	select {
-	case u.reply <- r:
-	default: // an earlier result of the same errand is still there
-	}
-}
-
-func (f *fleet) cancelErrand(id string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.errands, id)
-}
-
 // awaitNode waits until some node has a session.
 func (f *fleet) awaitNode(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, nodeWait)
 	defer cancel()
 	for {
 		f.mu.Lock()
-		arrived, some := f.arrived, false
+		arrived, some, closed := f.arrived, false, f.closed
 		for _, m := range f.nodes {
 			some = some || m.session != nil
 		}
 		f.mu.Unlock()
-		if some {
+		switch {
+		case closed:
+			return errStopping()
+		case some:
 			return nil
 		}
 		select {

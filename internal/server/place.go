@@ -13,10 +13,17 @@ import (
 // due and cool-downs end without an event.
 const idleRound = 250 * time.Millisecond
 
+// decided is what the scheduler decided for one drive so far.
+type decided struct {
+	version uint64 // of the demands that it was decided on last
+	posted  int    // decisions
+}
+
 // place runs the scheduler's rounds. A demand that was acted on is not acted on
-// again before the drive has published a newer one.
+// again before the drive has published a newer one that takes into account all
+// that was decided.
 func (s *Server) place(ctx context.Context) error {
-	acted := make(map[stint.ExecutionID]uint64)
+	acted := make(map[*drive]decided)
 	tick := time.NewTicker(idleRound)
 	defer tick.Stop()
 	for round := uint64(0); ; round++ {
@@ -33,29 +40,29 @@ func (s *Server) place(ctx context.Context) error {
 	}
 }
 
-func (s *Server) placeOnce(round uint64, acted map[stint.ExecutionID]uint64) {
+func (s *Server) placeOnce(round uint64, acted map[*drive]decided) {
 	drives := make(map[stint.ExecutionID]*drive)
 	versions := make(map[stint.ExecutionID]uint64)
 	snap := sched.Snapshot{Round: round, Nodes: s.fleet.readyNodes()}
 	for _, d := range s.fleet.liveDrives() {
-		demands, version := d.public.read()
+		demands, version, taken := d.public.read()
 		drives[d.id], versions[d.id] = d, version
-		if version == acted[d.id] {
+		if was := acted[d]; version == was.version || taken < was.posted {
 			demands = withoutReady(demands)
 		}
 		snap.Demands = append(snap.Demands, demands...)
 	}
-	for id := range acted {
-		if drives[id] == nil {
-			delete(acted, id)
+	for d := range acted {
+		if drives[d.id] != d {
+			delete(acted, d)
 		}
 	}
 	for _, decision := range sched.Place(snap) {
 		d := drives[decision.Execution]
-		in := input{event: &coord.Event{Assign: decision.Assign, Retract: decision.Retract}}
+		in := input{event: &coord.Event{Assign: decision.Assign, Retract: decision.Retract}, placed: true}
 		select {
 		case d.inbox <- in:
-			acted[d.id] = versions[d.id]
+			acted[d] = decided{version: versions[d.id], posted: acted[d].posted + 1}
 		default: // it has enough to do; the next round sees what is left
 		}
 	}
@@ -72,10 +79,10 @@ func withoutReady(demands []coord.Demand) []coord.Demand {
 	return out
 }
 
-func (p *published) read() ([]coord.Demand, uint64) {
+func (p *published) read() (demands []coord.Demand, version uint64, taken int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.demands, p.version
+	return p.demands, p.version, p.taken
 }
 
 // refresh makes a drive publish anew, if it has room to be told.

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"iter"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,35 +15,31 @@ import (
 // ask has the drive take in an event, or nothing, and returns the document
 // once all that was decided up to then is committed.
 func (d *drive) ask(ctx context.Context, ev *coord.Event) (stint.Execution, error) {
-	var doc stint.Execution
-	err := d.question(ctx, ev, func(st *coord.State) { doc = st.Document(nowMillis()) })
-	return doc, err
+	return question(ctx, d, ev, func(st *coord.State) stint.Execution { return st.Document(nowMillis()) })
 }
 
-// question has the drive take in an event, then look at its state, and returns
-// when what look saw is committed. look runs in the drive's goroutine.
-func (d *drive) question(ctx context.Context, ev *coord.Event, look func(*coord.State)) error {
-	if ev != nil {
-		if err := d.post(ctx, input{event: ev}); err != nil {
-			return err
-		}
-	}
+// question has the drive take in an event, or nothing, then look at its state,
+// and returns what look saw when that is committed. look runs in the drive's
+// goroutine, maybe when nobody waits for it any more.
+func question[T any](ctx context.Context, d *drive, ev *coord.Event, look func(*coord.State) T) (T, error) {
+	var seen, nothing T
 	done := make(chan error, 1)
-	if err := d.post(ctx, input{ask: look, released: func(err error) { done <- err }}); err != nil {
-		return err
+	in := input{event: ev, ask: func(st *coord.State) { seen = look(st) }, released: func(err error) { done <- err }}
+	if err := d.post(ctx, in); err != nil {
+		return nothing, err
 	}
 	select {
 	case err := <-done:
-		return err
+		return seen, err
 	case <-d.gone:
 		select {
 		case err := <-done:
-			return err
+			return seen, err
 		default:
-			return stint.Errorf(stint.NotFound, "execution %s is not live", d.id)
+			return nothing, d.closed()
 		}
 	case <-ctx.Done():
-		return ctx.Err()
+		return nothing, ctx.Err()
 	}
 }
 
@@ -73,14 +70,14 @@ func (s *Server) settled(ctx context.Context, id stint.ExecutionID) (*coord.Stat
 // List returns at most f.Limit executions, newest first, and the cursor of the
 // next page, 0 if there is none.
 func (s *Server) List(ctx context.Context, f stint.ExecutionFilter) ([]stint.Execution, uint64, error) {
-	listed, err := s.DB.List(ctx, store.Filter{Search: strings.TrimSpace(f.Search), Status: f.Status, Before: int64(f.Cursor), Limit: f.Limit + 1})
+	listed, err := s.DB.List(ctx, store.Filter{Search: strings.TrimSpace(f.Search), Status: f.Status, Before: f.Cursor, Limit: f.Limit + 1})
 	if err != nil {
 		return nil, 0, err
 	}
 	var next uint64
 	if len(listed) > f.Limit {
 		listed = listed[:f.Limit]
-		next = uint64(listed[f.Limit-1].Created)
+		next = listed[f.Limit-1].Number
 	}
 	out := make([]stint.Execution, 0, len(listed))
 	for _, l := range listed {
@@ -89,37 +86,55 @@ func (s *Server) List(ctx context.Context, f stint.ExecutionFilter) ([]stint.Exe
 			continue
 		}
 		doc, err := s.Show(ctx, l.ID)
+		if ctx.Err() != nil {
+			return nil, 0, ctx.Err()
+		}
 		if err != nil {
-			return nil, 0, err
+			doc = unreadable(l, err)
 		}
 		out = append(out, doc)
 	}
 	return out, next, nil
 }
 
+// unreadable is the document about an execution of which no more is known than
+// that it is there: one record that cannot be read hides no others.
+func unreadable(l store.Listed, err error) stint.Execution {
+	return stint.Execution{
+		ID: l.ID, Name: l.Name, Program: l.Program, Status: l.Status, Submitted: time.UnixMilli(l.Created).UTC(),
+		Stints: []stint.Stint{}, Stages: []stint.StageReport{}, Nodes: []stint.NodeID{}, Inputs: []string{},
+		Counters: map[string]map[string]int64{}, Receipts: []stint.Receipt{}, Missing: []stint.Missing{},
+		Error: stint.Errorf(stint.CodeOf(err), "the record of execution %s cannot be read now; see the server's log", l.ID),
+	}
+}
+
 // Operations returns at most f.Limit operations of an execution and the next
 // cursor, 0 at the end.
 func (s *Server) Operations(ctx context.Context, id stint.ExecutionID, f stint.OperationFilter) ([]stint.Operation, uint64, error) {
-	var out []stint.Operation
-	var next uint64
-	look := func(st *coord.State) { out, next = operations(st, f) }
+	look := func(st *coord.State) page { return operations(st, f) }
 	if d := s.fleet.drive(id); d != nil {
-		err := d.question(ctx, nil, look)
+		p, err := question(ctx, d, nil, look)
 		if stint.CodeOf(err) != stint.NotFound {
-			return out, next, err
+			return p.operations, p.next, err
 		}
 	}
 	state, err := s.settled(ctx, id)
 	if err != nil {
 		return nil, 0, err
 	}
-	look(state)
-	return out, next, nil
+	p := look(state)
+	return p.operations, p.next, nil
+}
+
+// page is a page of a list of operations.
+type page struct {
+	operations []stint.Operation
+	next       uint64
 }
 
 // operations walks the stages from the cursor on. The cursor is one more than
 // the place of the last operation returned, counted over all stages.
-func operations(st *coord.State, f stint.OperationFilter) ([]stint.Operation, uint64) {
+func operations(st *coord.State, f stint.OperationFilter) page {
 	out := []stint.Operation{}
 	place := uint64(0)
 	for k, stage := range st.Stages() {
@@ -127,20 +142,20 @@ func operations(st *coord.State, f stint.OperationFilter) ([]stint.Operation, ui
 			place += uint64(stage.Operations)
 			continue
 		}
-		for n := uint32(0); n < stage.Operations; n++ {
+		for n := range stage.Operations {
 			place++
 			if place <= f.Cursor {
 				continue
 			}
 			if len(out) == f.Limit {
-				return out, place - 1
+				return page{out, place - 1}
 			}
 			if op := st.Operation(k, n); f.Status == "" || op.Status == f.Status {
 				out = append(out, op)
 			}
 		}
 	}
-	return out, 0
+	return page{out, 0}
 }
 
 // Watch yields documents of versions above after, in order, the current one
@@ -234,6 +249,9 @@ func (s *Server) Log(ctx context.Context, id stint.ExecutionID, op stint.Operati
 	if err != nil {
 		return "", err
 	}
+	if !s.fleet.ready(node) {
+		return "", stint.Errorf(stint.Unavailable, "log of operation %s: node %s, which has it, is away", op, node)
+	}
 	r, err := s.runErrand(ctx, stint.Errand{ID: string(newID()) + "/log", Kind: stint.ErrandLog, Execution: id, Operation: op}, node)
 	return r.Text, err
 }
@@ -248,13 +266,13 @@ func (s *Server) holder(ctx context.Context, id stint.ExecutionID, op stint.Oper
 	if d == nil {
 		return "", stint.Errorf(stint.NotFound, "execution %s is over; what its operations wrote to standard error is gone, but for failed attempts", id)
 	}
-	var node stint.NodeID
-	err = d.question(ctx, nil, func(st *coord.State) {
+	node, err := question(ctx, d, nil, func(st *coord.State) stint.NodeID {
 		for k, spec := range st.Stages() {
 			if spec.Name == stage && n < spec.Operations {
-				node = st.Operation(k, n).Node
+				return st.Operation(k, n).Node
 			}
 		}
+		return ""
 	})
 	if err == nil && node == "" {
 		err = stint.Errorf(stint.NotFound, "operation %.80q of %s: there is none, or no node has it", op, id)
@@ -272,7 +290,7 @@ func failureLog(doc stint.Execution, op stint.OperationID) string {
 		if op != "" && id != op {
 			continue
 		}
-		b.WriteString("== " + string(id) + " attempt on " + string(f.Node) + ": " + f.Error.Error() + "\n" + f.Stderr)
+		b.WriteString("== " + string(id) + " attempt " + strconv.Itoa(f.Attempt) + " on " + string(f.Node) + ": " + f.Error.Error() + "\n" + f.Stderr)
 		if f.Stderr != "" && !strings.HasSuffix(f.Stderr, "\n") {
 			b.WriteByte('\n')
 		}

@@ -3,19 +3,33 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"stint"
+	"stint/internal/coord"
+	"stint/internal/link"
 )
 
-// Run takes over the record and serves until ctx ends; it returns when all that
-// it started has ended. An execution whose record cannot be read is left alone
-// and logged; the others go on.
+// Waits before a record is read again.
+const (
+	firstWait = 100 * time.Millisecond
+	mostWait  = 10 * time.Second
+)
+
+// errFenced says that this server's time is over: whatever it does from here on
+// is refused.
+var errFenced = errors.New("another server has taken over the record")
+
+// Run takes over the record and serves until ctx ends, or another server takes
+// over; it returns when all that it started has ended and closed all sessions.
+// An execution whose record cannot be read is logged and tried again from time
+// to time; the others go on.
 func (s *Server) Run(ctx context.Context) error {
 	s.Ready()
+	defer close(s.done)
+	defer s.fleet.close()
 	epoch, err := s.DB.TakeOver(ctx)
 	if err != nil {
 		return err
@@ -33,18 +47,12 @@ func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.DB.Run(ctx) })
 	for _, id := range ids {
-		d, err := s.load(ctx, id)
-		if err != nil {
-			s.Logger.ErrorContext(ctx, "execution quarantined", "execution", string(id), "err", err)
-			continue
+		d := newDrive(s, id)
+		if err := s.reload(ctx, d); err != nil {
+			s.quarantined(ctx, d, err)
 		}
 		s.fleet.add(d)
 		group.Go(func() error { return s.runDrive(ctx, d) })
-	}
-	for _, n := range nodes {
-		if n.Status == stint.NodeLost { // perhaps noted just before an end, and not yet told to all
-			s.declareGone(ctx, goneNode{id: n.ID, lost: true})
-		}
 	}
 	group.Go(func() error { return s.place(ctx) })
 	group.Go(func() error { return s.watchFleet(ctx) })
@@ -68,8 +76,8 @@ func (s *Server) start(ctx context.Context, d *drive) error {
 	nodes := s.fleet.add(d)
 	select {
 	case s.starts <- d:
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-s.done:
+		return errStopping()
 	}
 	for _, a := range nodes {
 		if err := d.post(ctx, input{event: attachEvent(a, stint.Holding{Execution: d.id})}); err != nil {
@@ -82,44 +90,100 @@ func (s *Server) start(ctx context.Context, d *drive) error {
 // runDrive runs a drive until its execution is settled, loading it again as
 // often as its state had to be dropped.
 func (s *Server) runDrive(ctx context.Context, d *drive) error {
-	defer s.fleet.removeDrive(d)
-	defer close(d.gone)
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
-		err := d.run(ctx)
-		if err == nil || ctx.Err() != nil {
-			return nil
-		}
-		s.lostWork.Add(1)
-		s.Logger.WarnContext(ctx, "state dropped", "execution", string(d.id), "err", err)
-		for {
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
+	defer s.retire(d)
+	for wait := firstWait; ; wait = min(2*wait, mostWait) {
+		if d.state != nil {
+			began := time.Now()
+			err := d.run(ctx)
+			if d.over = err == nil; d.over || ctx.Err() != nil {
 				return nil
 			}
-			if err = s.reload(ctx, d); err == nil {
-				break
+			s.lostWork.Add(1)
+			s.Logger.WarnContext(ctx, "state dropped", "execution", string(d.id), "err", err)
+			d.drop()
+			if time.Since(began) > mostWait {
+				wait = firstWait
 			}
-			if stint.CodeOf(err) == stint.NotFound || stint.CodeOf(err) == stint.Conflict {
-				return fmt.Errorf("drive %s: %w", d.id, err)
-			}
-			wait = min(2*wait, 10*time.Second)
 		}
-		if d.state.Settled() {
+		if d.refuseFor(ctx, wait) != nil {
 			return nil
 		}
-		s.fleet.closeSessions("the record of an execution was read again")
+		err := s.reload(ctx, d)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, errFenced):
+			return err
+		case err != nil:
+			s.quarantined(ctx, d, err)
+		default:
+			s.fleet.closeSessions("the record of an execution was read again")
+		}
 	}
 }
 
-// reload puts what the record says in place of a state that was dropped.
+// refuseFor waits, and refuses what comes meanwhile: it must not be in the way of
+// other executions.
+func (d *drive) refuseFor(ctx context.Context, wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return nil
+		case in := <-d.inbox:
+			d.refuse(in)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *Server) quarantined(ctx context.Context, d *drive, err error) {
+	s.Logger.ErrorContext(ctx, "execution quarantined: its record cannot be read", "execution", string(d.id), "err", err)
+}
+
+// retire ends a drive. One that is not settled stays known, so that nodes keep
+// what they hold of it.
+func (s *Server) retire(d *drive) {
+	if d.over {
+		s.fleet.removeDrive(d)
+	}
+	close(d.gone)
+	for {
+		select {
+		case in := <-d.inbox:
+			s.dismiss(d, in)
+		default:
+			return
+		}
+	}
+}
+
+// dismiss answers an input that came too late.
+func (s *Server) dismiss(d *drive, in input) {
+	if in.released != nil {
+		in.released(d.closed())
+	}
+	if !d.over || in.event == nil {
+		return
+	}
+	if r := in.event.Report; r != nil {
+		s.fleet.send(r.Node, d.id, farewell(r))
+	}
+	if a := in.event.Attach; a != nil {
+		s.fleet.send(a.Node.ID, d.id, []link.ServerMessage{{Forget: &link.Forget{Execution: d.id}}})
+	}
+}
+
+// reload puts what the record says in the place of a drive's state.
 func (s *Server) reload(ctx context.Context, d *drive) error {
 	loaded, err := s.DB.Load(ctx, d.id)
 	if err != nil {
 		return err
 	}
 	if loaded.Epoch != s.epoch {
-		return stint.Errorf(stint.Conflict, "execution %s is owned in epoch %d, ours is %d", d.id, loaded.Epoch, s.epoch)
+		return errFenced
 	}
 	state, err := s.restore(ctx, loaded)
 	if err != nil {
@@ -129,18 +193,33 @@ func (s *Server) reload(ctx context.Context, d *drive) error {
 	return nil
 }
 
-// watchFleet notices silent nodes.
+// watchFleet notices silent nodes, and that another server has taken over. A
+// record that cannot be read just now shows itself at the next commit.
 func (s *Server) watchFleet(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			for _, g := range s.fleet.silent(time.Now()) {
-				s.declareGone(ctx, g)
+			if epoch, err := s.DB.Epoch(ctx); err == nil && epoch != s.epoch {
+				return errFenced
 			}
+		case <-s.noticed:
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+		for _, g := range s.fleet.silent(time.Now()) {
+			s.declareGone(ctx, g)
+		}
+	}
+}
+
+// declareGone tells every live execution that a node is away or lost.
+func (s *Server) declareGone(ctx context.Context, g goneNode) {
+	for _, d := range s.fleet.liveDrives() {
+		ev := &coord.Event{Gone: &coord.Gone{Node: g.id, Lost: g.lost}}
+		if err := d.post(ctx, input{event: ev}); err != nil && ctx.Err() != nil {
+			return
 		}
 	}
 }

@@ -1,9 +1,7 @@
 package server
 
 import (
-	"context"
 	"crypto/rand"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -43,7 +41,9 @@ type Server struct {
 	once     sync.Once
 	epoch    stint.Epoch
 	fleet    fleet
+	done     chan struct{} // closed when Run has ended
 	wanted   chan struct{} // demands changed; room for one
+	noticed  chan struct{} // a node is lost; room for one
 	starts   chan *drive   // drives that Run is to run
 	lostWork atomic.Uint64 // states dropped because a commit was refused or unknown
 }
@@ -52,7 +52,9 @@ type Server struct {
 func (s *Server) Ready() <-chan struct{} {
 	s.once.Do(func() {
 		s.ready = make(chan struct{})
+		s.done = make(chan struct{})
 		s.wanted = make(chan struct{}, 1)
+		s.noticed = make(chan struct{}, 1)
 		s.starts = make(chan *drive)
 		s.fleet.init(s.AwayAfter, s.LostAfter)
 	})
@@ -62,24 +64,8 @@ func (s *Server) Ready() <-chan struct{} {
 // newID draws the id of an execution.
 func newID() stint.ExecutionID {
 	var b [16]byte
-	rand.Read(b[:]) //nolint:errcheck // never returns an error
+	rand.Read(b[:])
 	return stint.MakeExecutionID(b[:])
 }
 
 func nowMillis() int64 { return time.Now().UnixMilli() }
-
-// load reads an execution from the record and listings from system storage and
-// makes a drive of it.
-func (s *Server) load(ctx context.Context, id stint.ExecutionID) (*drive, error) {
-	loaded, err := s.DB.Load(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	state, err := s.restore(ctx, loaded)
-	if err != nil {
-		return nil, fmt.Errorf("load %s: %w", id, err)
-	}
-	d := newDrive(s, id)
-	d.adopt(state, loaded.Snapshot != nil)
-	return d, nil
-}

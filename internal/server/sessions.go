@@ -16,6 +16,8 @@ import (
 func (s *Server) Accept(ctx context.Context, session *link.Session) error {
 	select {
 	case <-s.Ready():
+	case <-s.done:
+		return errStopping()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -24,15 +26,13 @@ func (s *Server) Accept(ctx context.Context, session *link.Session) error {
 		ID: hello.Node, Name: hello.Name, Incarnation: hello.Incarnation, Status: stint.NodeReady,
 		Slots: hello.Slots, Address: hello.Address, Since: time.Now().UTC(),
 	}
-	replaced, err := s.DB.SaveNode(ctx, doc)
+	replaced, err := s.DB.SaveNode(ctx, s.epoch, doc)
 	if err != nil {
 		return err
 	}
 	if len(replaced) > 0 {
 		s.fleet.markLost(replaced)
-		for _, id := range replaced {
-			s.declareGone(ctx, goneNode{id: id, lost: true})
-		}
+		signal(s.noticed)
 	}
 	welcome := link.Welcome{Version: s.Version, Epoch: s.epoch, Storage: s.StorageURL, Time: nowMillis()}
 	if err := session.Send(link.ServerMessage{Welcome: &welcome}); err != nil {
@@ -68,10 +68,14 @@ func (s *Server) announce(ctx context.Context, doc stint.Node, holdings []stint.
 		if !ok {
 			h = stint.Holding{Execution: d.id}
 		}
-		delete(held, d.id)
-		if err := d.post(ctx, input{event: attachEvent(doc, h)}); err != nil && ctx.Err() != nil {
+		err := d.post(ctx, input{event: attachEvent(doc, h)})
+		if stint.CodeOf(err) == stint.NotFound {
+			continue // it was settled in this very moment
+		}
+		if err != nil {
 			return err
 		}
+		delete(held, d.id)
 	}
 	for id := range held {
 		if s.fleet.drive(id) != nil {
@@ -113,23 +117,22 @@ func (s *Server) receiveReport(ctx context.Context, session *link.Session, node 
 	}
 	if d := s.fleet.drive(r.Execution); d != nil {
 		err := d.post(ctx, input{event: &coord.Event{Report: r}})
-		if err == nil || ctx.Err() != nil {
+		if stint.CodeOf(err) != stint.NotFound {
 			return err
 		}
 	}
-	ack := link.Ack{Execution: r.Execution, Seq: r.Seq, Incarnation: r.Incarnation}
-	if err := session.Send(link.ServerMessage{Ack: &ack}); err != nil {
-		return err
+	for _, m := range farewell(r) {
+		if err := session.Send(m); err != nil {
+			return err
+		}
 	}
-	return session.Send(link.ServerMessage{Forget: &link.Forget{Execution: r.Execution}})
+	return nil
 }
 
-// declareGone tells every live execution that a node is away or lost.
-func (s *Server) declareGone(ctx context.Context, g goneNode) {
-	for _, d := range s.fleet.liveDrives() {
-		ev := &coord.Event{Gone: &coord.Gone{Node: g.id, Lost: g.lost}}
-		if err := d.post(ctx, input{event: ev}); err != nil && ctx.Err() != nil {
-			return
-		}
+// farewell answers a report of an execution that is over.
+func farewell(r *stint.Report) []link.ServerMessage {
+	return []link.ServerMessage{
+		{Ack: &link.Ack{Execution: r.Execution, Seq: r.Seq, Incarnation: r.Incarnation}},
+		{Forget: &link.Forget{Execution: r.Execution}},
 	}
 }

@@ -45,13 +45,7 @@ func (s *Server) Submit(ctx context.Context, req stint.Request) (stint.Execution
 			return stint.Execution{}, err
 		}
 	}
-	id := newID()
-	if req.Output == "" {
-		if req.Output, err = s.Storage.Location("output/" + string(id)); err != nil {
-			return stint.Execution{}, err
-		}
-	}
-	entry, p, err := s.prepare(ctx, id, req)
+	entry, p, err := s.prepare(ctx, newID(), req)
 	if err != nil {
 		return stint.Execution{}, err
 	}
@@ -59,13 +53,21 @@ func (s *Server) Submit(ctx context.Context, req stint.Request) (stint.Execution
 	return s.record(ctx, entry, p)
 }
 
-// prepare lists the input, makes the plan and probes the output.
+// prepare lists the input, makes the plan and probes the output, which lies in
+// system storage if the request names none.
 func (s *Server) prepare(ctx context.Context, id stint.ExecutionID, req stint.Request) (store.Entry, *plan.Plan, error) {
+	list := stint.Errand{ID: string(id) + "/list", Kind: stint.ErrandList, Execution: id, Inputs: req.Inputs, Output: req.Output}
+	if req.Output == "" {
+		var err error
+		if req.Output, err = s.Storage.Location("output/" + string(id)); err != nil {
+			return store.Entry{}, nil, err
+		}
+	}
 	entry := store.Entry{ID: id, Created: nowMillis(), Epoch: s.epoch, Request: req}
 	if err := s.fleet.awaitNode(ctx); err != nil {
 		return entry, nil, err
 	}
-	listed, err := s.runErrand(ctx, stint.Errand{ID: string(id) + "/list", Kind: stint.ErrandList, Execution: id, Inputs: req.Inputs}, "")
+	listed, err := s.runErrand(ctx, list, "")
 	if err != nil {
 		return entry, nil, err
 	}
@@ -81,27 +83,63 @@ func (s *Server) prepare(ctx context.Context, id stint.ExecutionID, req stint.Re
 	if err != nil {
 		return entry, nil, err
 	}
-	_, err = s.runErrand(ctx, stint.Errand{ID: string(id) + "/probe", Kind: stint.ErrandProbe, Execution: id, Output: req.Output, Overwrite: req.Overwrite}, "")
-	return entry, p, err
+	// Its outcome is waited for even if the caller has left: it leaves a folder.
+	probe := stint.Errand{ID: string(id) + "/probe", Kind: stint.ErrandProbe, Execution: id, Output: req.Output, Overwrite: req.Overwrite}
+	if _, err = s.runErrand(context.WithoutCancel(ctx), probe, ""); err != nil {
+		return entry, nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		s.discard(ctx, entry)
+		return entry, nil, err
+	}
+	return entry, p, nil
 }
 
 // record commits a submission and starts driving it.
 func (s *Server) record(ctx context.Context, entry store.Entry, p *plan.Plan) (stint.Execution, error) {
-	created, err := s.DB.Create(ctx, entry)
-	if err != nil || created.ID != entry.ID {
+	created, err := s.create(context.WithoutCancel(ctx), entry)
+	if stint.CodeOf(err) == stint.Unknown {
+		return stint.Execution{}, err
+	}
+	if err != nil || created != entry.ID {
 		s.discard(ctx, entry)
 		if err != nil {
 			return stint.Execution{}, err
 		}
-		return s.Show(ctx, created.ID)
+		return s.Show(ctx, created)
 	}
-	d := newDrive(s, entry.ID)
-	d.adopt(coord.New(p, entry.Request, s.epoch, entry.Created), false)
 	s.Logger.InfoContext(ctx, "execution accepted", "execution", string(entry.ID))
+	state := coord.New(p, entry.Request, s.epoch, entry.Created)
+	queued := state.Document(entry.Created)
+	d := newDrive(s, entry.ID)
+	d.adopt(state, false)
+	if doc, err := s.begin(ctx, d); err == nil {
+		return doc, nil
+	}
+	return queued, nil // it is recorded; if not here, it begins with the next server
+}
+
+func (s *Server) begin(ctx context.Context, d *drive) (stint.Execution, error) {
 	if err := s.start(context.WithoutCancel(ctx), d); err != nil {
 		return stint.Execution{}, err
 	}
 	return d.ask(ctx, &coord.Event{Begin: true})
+}
+
+// create commits a submission. If the outcome is unknown, the record is read.
+func (s *Server) create(ctx context.Context, entry store.Entry) (stint.ExecutionID, error) {
+	created, err := s.DB.Create(ctx, entry)
+	if stint.CodeOf(err) != stint.Unknown {
+		return created.ID, err
+	}
+	_, found := s.DB.Load(ctx, entry.ID)
+	if found == nil {
+		return entry.ID, nil
+	}
+	if stint.CodeOf(found) == stint.NotFound {
+		return "", stint.Errorf(stint.Unavailable, "the submission was not recorded: %w", err)
+	}
+	return "", err
 }
 
 // discard clears what a probe left for a submission that did not happen.
@@ -220,6 +258,8 @@ func (s *Server) runErrand(ctx context.Context, e stint.Errand, target stint.Nod
 			return r, r.Error
 		}
 		return r, nil
+	case <-s.done:
+		return stint.ErrandResult{}, errStopping()
 	case <-ctx.Done():
 		return stint.ErrandResult{}, stint.Errorf(stint.Unavailable, "%s: no node answered in time", e.Kind)
 	}

@@ -89,6 +89,15 @@ func (db *DB) prepare(ctx context.Context, path string) error {
 	return nil
 }
 
+// Epoch returns the epoch of the record's owner.
+func (db *DB) Epoch(ctx context.Context) (stint.Epoch, error) {
+	var epoch uint64
+	if err := db.read.QueryRowContext(ctx, "SELECT value FROM facts WHERE name = 'epoch'").Scan(&epoch); err != nil {
+		return 0, fmt.Errorf("read epoch: %w", err)
+	}
+	return stint.Epoch(epoch), nil
+}
+
 // Close ends the record. Run must have returned.
 func (db *DB) Close() error { return errors.Join(db.read.Close(), db.write.Close()) }
 

@@ -11,8 +11,8 @@
 // names the epoch and the version that it follows; the transaction checks both
 // and refuses that batch alone if another owner, or another history, is there.
 // Three outcomes reach the caller: done (nil), refused ([stint.Conflict]) and
-// unknown ([stint.Unknown]: the commit itself failed, so the caller must read
-// again what is there).
+// unknown ([stint.Unknown]: the commit itself failed, or the batch could not be
+// written, so the caller must read again what is there).
 //
 // # Snapshots
 //

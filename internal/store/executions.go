@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -26,7 +27,9 @@ type Entry struct {
 
 // Create commits a submission. If its idempotency key is taken, the entry of
 // that key is returned and nothing is written: the same request again gives the
-// same execution; another request under the key is refused.
+// same execution; another request under the key is refused. An owner whose epoch
+// is over creates nothing: [stint.Unavailable]. With [stint.Unknown] the caller
+// must read again what is there.
 func (db *DB) Create(ctx context.Context, e Entry) (Entry, error) {
 	request, err := wire.Marshal(e.Request)
 	if err != nil {
@@ -38,16 +41,29 @@ func (db *DB) Create(ctx context.Context, e Entry) (Entry, error) {
 	}
 	key := sql.NullString{String: e.Request.Key, Valid: e.Request.Key != ""}
 	res, err := db.write.ExecContext(ctx,
-		`INSERT INTO executions (id, key, digest, created, epoch, version, status, settled, name, request, choice, listing)
-		VALUES ($1, $2, $3, $4, $5, 0, $6, FALSE, $7, $8, $9, $10) ON CONFLICT (key) DO NOTHING`,
-		string(e.ID), key, e.Digest[:], e.Created, uint64(e.Epoch), string(stint.Queued), e.Request.Name, request, choice, e.Listing.String())
+		`INSERT INTO executions (id, number, key, digest, created, epoch, version, status, settled, name, program, request, choice, listing)
+		SELECT $1, (SELECT coalesce(max(number), 0) + 1 FROM executions), $2, $3, $4, $5, 0, $6, FALSE, $7, $8, $9, $10, $11
+		FROM facts WHERE facts.name = 'epoch' AND value = $5 ON CONFLICT (key) DO NOTHING`,
+		string(e.ID), key, e.Digest[:], e.Created, uint64(e.Epoch), string(stint.Queued), e.Request.Name, e.Request.Program.Name, request, choice, e.Listing.String())
 	if err != nil {
 		return Entry{}, &stint.Error{Code: stint.Unknown, Err: fmt.Errorf("create %s: %w", e.ID, err)}
 	}
 	if n, err := res.RowsAffected(); err != nil || n == 1 {
 		return e, err
 	}
-	return db.byKey(ctx, e)
+	if !key.Valid {
+		return Entry{}, fenced(e.Epoch)
+	}
+	found, err := db.byKey(ctx, e)
+	if stint.CodeOf(err) == stint.NotFound {
+		return Entry{}, fenced(e.Epoch)
+	}
+	return found, err
+}
+
+// fenced says that an owner's time is over.
+func fenced(epoch stint.Epoch) error {
+	return stint.Errorf(stint.Unavailable, "another server has taken over the record from the owner in epoch %d", epoch)
 }
 
 // ByKey returns the execution that was submitted under an idempotency key, or
@@ -67,7 +83,7 @@ func (db *DB) byKey(ctx context.Context, e Entry) (Entry, error) {
 	if err != nil {
 		return Entry{}, fmt.Errorf("look up key: %w", err)
 	}
-	if [32]byte(digest) != e.Digest {
+	if !bytes.Equal(digest, e.Digest[:]) {
 		return Entry{}, stint.Errorf(stint.Conflict, "key %.80q was used for execution %s with another request", e.Request.Key, id)
 	}
 	e.ID = stint.ExecutionID(id)
@@ -77,6 +93,7 @@ func (db *DB) byKey(ctx context.Context, e Entry) (Entry, error) {
 // Loaded is what the record holds of one execution.
 type Loaded struct {
 	Entry
+	Version  uint64 // of the last record
 	Settled  bool
 	Status   stint.ExecutionStatus
 	Snapshot *coord.Snapshot // nil: none was made yet
@@ -102,8 +119,8 @@ func load(ctx context.Context, tx *sql.Tx, id stint.ExecutionID) (Loaded, error)
 	var request, choice, core []byte
 	var listing, status string
 	var coreVersion uint64
-	err := tx.QueryRowContext(ctx, "SELECT created, epoch, status, settled, request, choice, listing, core, core_version FROM executions WHERE id = $1", string(id)).
-		Scan(&l.Created, &l.Epoch, &status, &l.Settled, &request, &choice, &listing, &core, &coreVersion)
+	err := tx.QueryRowContext(ctx, "SELECT created, epoch, version, status, settled, request, choice, listing, core, core_version FROM executions WHERE id = $1", string(id)).
+		Scan(&l.Created, &l.Epoch, &l.Version, &status, &l.Settled, &request, &choice, &listing, &core, &coreVersion)
 	if errors.Is(err, sql.ErrNoRows) {
 		return l, stint.Errorf(stint.NotFound, "execution %s: there is none", id)
 	}
@@ -171,7 +188,7 @@ func loadJournal(ctx context.Context, tx *sql.Tx, id stint.ExecutionID) (_ []coo
 
 // Unsettled lists the executions that are not over, oldest first.
 func (db *DB) Unsettled(ctx context.Context) (_ []stint.ExecutionID, err error) {
-	rows, err := db.read.QueryContext(ctx, "SELECT id FROM executions WHERE NOT settled ORDER BY created, id")
+	rows, err := db.read.QueryContext(ctx, "SELECT id FROM executions WHERE NOT settled ORDER BY number")
 	if err != nil {
 		return nil, fmt.Errorf("list executions: %w", err)
 	}
@@ -189,25 +206,29 @@ func (db *DB) Unsettled(ctx context.Context) (_ []stint.ExecutionID, err error) 
 
 // Filter chooses executions.
 type Filter struct {
-	Search string                // in id and name, letters of either case alike
+	Search string                // in id, name and program, letters of either case alike
 	Status stint.ExecutionStatus // "": any
-	Before int64                 // created before, in milliseconds since 1970; 0: any
+	Before uint64                // submitted before the execution of this number; 0: any
 	Limit  int
 }
 
 // Listed is one execution of a list.
 type Listed struct {
 	ID       stint.ExecutionID
-	Created  int64
+	Number   uint64 // counts submissions, from 1
+	Created  int64  // milliseconds since 1970
+	Name     string
+	Program  string
+	Status   stint.ExecutionStatus
 	Settled  bool
-	Document *stint.Execution // as of the last snapshot; nil: none yet
+	Document *stint.Execution // as of the last snapshot; nil: none yet, or it cannot be read
 }
 
 // List returns the newest executions that the filter lets through.
 func (db *DB) List(ctx context.Context, f Filter) (_ []Listed, err error) {
-	rows, err := db.read.QueryContext(ctx, `SELECT id, created, settled, document FROM executions
-		WHERE ($1 = '' OR instr(lower(id || ' ' || name), lower($1)) > 0) AND ($2 = '' OR status = $2) AND ($3 = 0 OR created < $3)
-		ORDER BY created DESC, id LIMIT $4`, f.Search, string(f.Status), f.Before, f.Limit)
+	rows, err := db.read.QueryContext(ctx, `SELECT id, number, created, name, program, status, settled, document FROM executions
+		WHERE ($1 = '' OR instr(lower(id || ' ' || name || ' ' || program), lower($1)) > 0) AND ($2 = '' OR status = $2) AND ($3 = 0 OR number < $3)
+		ORDER BY number DESC LIMIT $4`, f.Search, string(f.Status), f.Before, f.Limit)
 	if err != nil {
 		return nil, fmt.Errorf("list executions: %w", err)
 	}
@@ -216,14 +237,12 @@ func (db *DB) List(ctx context.Context, f Filter) (_ []Listed, err error) {
 	for rows.Next() {
 		var l Listed
 		var doc []byte
-		if err := rows.Scan(&l.ID, &l.Created, &l.Settled, &doc); err != nil {
+		if err := rows.Scan(&l.ID, &l.Number, &l.Created, &l.Name, &l.Program, &l.Status, &l.Settled, &doc); err != nil {
 			return nil, fmt.Errorf("list executions: %w", err)
 		}
-		if doc != nil {
-			l.Document = &stint.Execution{}
-			if err := json.Unmarshal(doc, l.Document); err != nil {
-				return nil, fmt.Errorf("list execution %s: %w", l.ID, err)
-			}
+		var x stint.Execution
+		if doc != nil && json.Unmarshal(doc, &x) == nil { // the others are listed
+			l.Document = &x
 		}
 		out = append(out, l)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"stint"
 	"stint/internal/coord"
@@ -79,26 +80,47 @@ func (db *DB) group(first *pendingBatch) []*pendingBatch {
 	return group
 }
 
-// commitGroup commits a group, each batch refused alone. The context is not
-// cancelled by a shutdown: a transaction that was begun gets its outcome.
+// commitGroup commits a group, each batch refused alone; one that cannot be
+// written is left out, and the others are written again without it. The context
+// is not cancelled by a shutdown: a transaction that was begun gets its outcome.
 func (db *DB) commitGroup(ctx context.Context, group []*pendingBatch) {
+	for len(group) > 0 {
+		bad := db.commitAll(ctx, group)
+		if bad < 0 {
+			return
+		}
+		group = slices.Delete(group, bad, bad+1)
+	}
+}
+
+// commitAll commits a group in one transaction and tells its callers. If a batch
+// cannot be written, nothing is, its caller alone is told, and its place is
+// returned; -1 otherwise.
+func (db *DB) commitAll(ctx context.Context, group []*pendingBatch) int {
 	outcomes := make([]error, len(group))
+	bad := -1
 	err := db.inTx(ctx, func(tx *sql.Tx) error {
 		for i, p := range group {
 			refused, err := writeBatch(ctx, tx, p)
 			if err != nil {
+				bad = i
 				return fmt.Errorf("commit to %s: %w", p.batch.Execution, err)
 			}
 			outcomes[i] = refused
 		}
 		return nil
 	})
+	if bad >= 0 {
+		group[bad].done <- &stint.Error{Code: stint.Unknown, Err: err}
+		return bad
+	}
 	for i, p := range group {
 		if err != nil && outcomes[i] == nil {
 			outcomes[i] = &stint.Error{Code: stint.Unknown, Err: err}
 		}
 		p.done <- outcomes[i]
 	}
+	return -1
 }
 
 func (db *DB) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {

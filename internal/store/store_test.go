@@ -43,14 +43,21 @@ func opened(t *testing.T, path string) *DB {
 	return db
 }
 
+// owned opens a record of which an owner has taken over in epoch 1.
+func owned(t *testing.T, path string) *DB {
+	t.Helper()
+	db := opened(t, path)
+	if _, err := db.TakeOver(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
 // running opens a record in a new folder, of which an owner has taken over, and
 // commits until the test ends.
 func running(t *testing.T) *DB {
 	t.Helper()
-	db := opened(t, filepath.Join(t.TempDir(), "record.db"))
-	if _, err := db.TakeOver(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	db := owned(t, filepath.Join(t.TempDir(), "record.db"))
 	run(t, db)
 	return db
 }
@@ -185,6 +192,32 @@ func TestOfManySubmissionsUnderAKeyOneIsMade(t *testing.T) {
 	}
 }
 
+func TestAnOwnerThatWasReplacedTakesInNothing(t *testing.T) {
+	t.Parallel()
+	db := running(t)
+	created(t, db, entry(1, "k"))
+	epoch, err := db.TakeOver(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now, err := db.Epoch(t.Context()); err != nil || now != epoch {
+		t.Errorf("epoch %d, %v; want %d", now, err, epoch)
+	}
+	for _, e := range []Entry{entry(2, ""), entry(3, "other")} {
+		if _, err := db.Create(t.Context(), e); stint.CodeOf(err) != stint.Unavailable {
+			t.Errorf("create %s: %v", e.ID, err)
+		}
+	}
+	if _, err := db.SaveNode(t.Context(), 1, stint.Node{ID: "n1", Name: "a"}); stint.CodeOf(err) != stint.Unavailable {
+		t.Errorf("save node: %v", err)
+	}
+	ids, err := db.Unsettled(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "executions", ids, []stint.ExecutionID{id(1)})
+}
+
 func TestBatchesAreReadInOrder(t *testing.T) {
 	t.Parallel()
 	db := running(t)
@@ -249,7 +282,7 @@ func TestAnOwnerThatWasReplacedCommitsNothing(t *testing.T) {
 
 func TestInAGroupABatchIsRefusedAlone(t *testing.T) {
 	t.Parallel()
-	db := opened(t, filepath.Join(t.TempDir(), "record.db"))
+	db := owned(t, filepath.Join(t.TempDir(), "record.db"))
 	for n := 1; n <= 3; n++ {
 		created(t, db, entry(n, ""))
 	}
@@ -271,29 +304,28 @@ func TestInAGroupABatchIsRefusedAlone(t *testing.T) {
 	same(t, "records of 3", loaded(t, db, 3).Records, []coord.Record{grant(3)})
 }
 
-func TestABatchThatCannotBeWrittenIsUnknownForAllOfItsGroup(t *testing.T) {
+func TestABatchThatCannotBeWrittenIsUnknownAndTheOthersOfItsGroupAreCommitted(t *testing.T) {
 	t.Parallel()
-	db := opened(t, filepath.Join(t.TempDir(), "record.db"))
+	db := owned(t, filepath.Join(t.TempDir(), "record.db"))
 	created(t, db, entry(1, ""))
 	created(t, db, entry(2, ""))
 	if _, err := db.write.ExecContext(t.Context(), "INSERT INTO journal (execution, version, records) VALUES ($1, 1, 'x')", string(id(2))); err != nil {
 		t.Fatal(err)
 	}
-	var done [3]chan error
-	for i, b := range []Batch{batch(1, 0, grant(1)), batch(1, 7, grant(1)), batch(2, 0, grant(2))} {
+	var done [4]chan error
+	for i, b := range []Batch{batch(1, 0, grant(1)), batch(1, 7, grant(1)), batch(2, 0, grant(2)), batch(1, 1, grant(3))} {
 		done[i] = make(chan error, 1)
 		if err := db.Commit(t.Context(), b, done[i]); err != nil {
 			t.Fatal(err)
 		}
 	}
 	run(t, db)
-	for i, want := range []stint.Code{stint.Unknown, stint.Conflict, stint.Unknown} {
+	for i, want := range []stint.Code{"", stint.Conflict, stint.Unknown, ""} {
 		if err := <-done[i]; stint.CodeOf(err) != want {
 			t.Errorf("batch %d: %v, want %s", i, err, want)
 		}
 	}
-	same(t, "records of 1", loaded(t, db, 1).Records, []coord.Record(nil))
-	committed(t, db, batch(1, 0, grant(1))) // the record goes on
+	same(t, "records of 1", loaded(t, db, 1).Records, []coord.Record{grant(1), grant(3)})
 }
 
 func snapshot(version uint64, chunks ...coord.Chunk) *coord.Snapshot {
@@ -340,7 +372,10 @@ func TestList(t *testing.T) {
 	t.Parallel()
 	db := running(t)
 	for n := 1; n <= 4; n++ {
-		created(t, db, entry(n, ""))
+		e := entry(n, "")
+		e.Created = 1000 // all in one millisecond
+		e.Request.Program.Name = fmt.Sprintf("Program-%d", n)
+		created(t, db, e)
 	}
 	committed(t, db, batch(2, 0, grant(1)))
 	for _, c := range []struct {
@@ -350,9 +385,10 @@ func TestList(t *testing.T) {
 	}{
 		{"newest first", Filter{Limit: 9}, []stint.ExecutionID{id(4), id(3), id(2), id(1)}},
 		{"at most so many", Filter{Limit: 2}, []stint.ExecutionID{id(4), id(3)}},
-		{"before", Filter{Limit: 9, Before: 1003}, []stint.ExecutionID{id(2), id(1)}},
+		{"before", Filter{Limit: 9, Before: 3}, []stint.ExecutionID{id(2), id(1)}},
 		{"by status", Filter{Limit: 9, Status: stint.InProgress}, []stint.ExecutionID{id(2)}},
 		{"by name, letters of either case alike", Filter{Limit: 9, Search: "rUN 3"}, []stint.ExecutionID{id(3)}},
+		{"by program", Filter{Limit: 9, Search: "program-2"}, []stint.ExecutionID{id(2)}},
 		{"by id", Filter{Limit: 9, Search: "000004"}, []stint.ExecutionID{id(4)}},
 		{"a percent sign is a percent sign", Filter{Limit: 9, Search: "%"}, nil},
 	} {
@@ -384,11 +420,14 @@ func TestANodeOfTheSameNameReplacesTheOneThatHadIt(t *testing.T) {
 		{node("n3", "alpha", 1), []stint.NodeID{"n1"}},
 		{node("n4", "alpha", 1), []stint.NodeID{"n3"}},
 	} {
-		replaced, err := db.SaveNode(t.Context(), c.node)
+		replaced, err := db.SaveNode(t.Context(), 1, c.node)
 		if err != nil {
 			t.Fatal(err)
 		}
 		same(t, fmt.Sprintf("replaced by %s", c.node.ID), replaced, c.replaced)
+	}
+	if _, err := db.SaveNode(t.Context(), 1, node("n1", "alpha", 3)); stint.CodeOf(err) != stint.Conflict {
+		t.Errorf("the one that was replaced, again: %v", err)
 	}
 	got, err := db.Nodes(t.Context())
 	if err != nil {
@@ -396,6 +435,9 @@ func TestANodeOfTheSameNameReplacesTheOneThatHadIt(t *testing.T) {
 	}
 	one, three := node("n1", "alpha", 2), node("n3", "alpha", 1)
 	one.Status, three.Status = stint.NodeLost, stint.NodeLost
+	if replaced, err := db.SaveNode(t.Context(), 1, node("n1", "gamma", 3)); err != nil || len(replaced) > 0 {
+		t.Errorf("the one that was replaced, under another name: replaces %v, %v", replaced, err)
+	}
 	same(t, "nodes", got, []stint.Node{one, node("n2", "beta", 1), three, node("n4", "alpha", 1)})
 }
 
@@ -410,10 +452,12 @@ func TestARecordThatWasClosedWithoutRunIsOpenedAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		created(t, db, entry(n, ""))
 		if epoch, err := db.TakeOver(t.Context()); err != nil || int(epoch) != n {
 			t.Errorf("epoch %d, %v; want %d", epoch, err, n)
 		}
+		e := entry(n, "")
+		e.Epoch = stint.Epoch(n)
+		created(t, db, e)
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -448,7 +492,7 @@ func TestACopyOfTheFilesHoldsWhatWasAcknowledged(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "record.db")
-	db := opened(t, path)
+	db := owned(t, path)
 	if _, err := db.write.ExecContext(t.Context(), "PRAGMA wal_autocheckpoint = 0"); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 -- +goose Up
 CREATE TABLE executions (
     id       TEXT PRIMARY KEY,
+    number   BIGINT NOT NULL UNIQUE, -- in the order of submission
     key      TEXT UNIQUE,
     digest   BLOB NOT NULL,
     created  BIGINT NOT NULL,
@@ -9,6 +10,7 @@ CREATE TABLE executions (
     status   TEXT NOT NULL,
     settled  BOOLEAN NOT NULL,
     name     TEXT NOT NULL,
+    program  TEXT NOT NULL,
     request  BLOB NOT NULL,
     choice   BLOB NOT NULL,
     listing  TEXT NOT NULL,
@@ -16,7 +18,6 @@ CREATE TABLE executions (
     core     BLOB,
     core_version BIGINT NOT NULL DEFAULT 0
 );
-CREATE INDEX executions_by_created ON executions (created DESC, id);
 CREATE TABLE journal (
     execution TEXT NOT NULL,
     version   BIGINT NOT NULL,
