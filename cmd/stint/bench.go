@@ -1,10 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -27,7 +27,6 @@ type bench struct {
 	flags *benchFlags
 	dir   string
 	size  int64
-	text  string // path of the text, once it is made
 }
 
 // workload measures one thing.
@@ -47,6 +46,9 @@ type benchRun struct {
 	wall, cpu float64 // seconds
 }
 
+// rating says how fast a run was: more is better.
+type rating func(benchRun) float64
+
 // benchService starts a service on a data folder for one workload.
 func benchService(ctx context.Context, dir string) (*session, error) {
 	f, err := (&app{data: dir}).openFolder()
@@ -61,25 +63,52 @@ func benchService(ctx context.Context, dir string) (*session, error) {
 	return s, err
 }
 
-// measure performs a request so many times and returns the run with the median
-// of rate, and the rates of all.
-func (b *bench) measure(ctx context.Context, name string, req stint.Request, rate func(benchRun) float64) (median benchRun, rates []float64, err error) {
+// measure performs a request so many times and each time the reference after
+// it, if there is one: what else the machine does meanwhile slows both.
+func (b *bench) measure(ctx context.Context, name string, req stint.Request, theirs func() (benchRun, error), rate rating) (measurement, error) {
 	s, err := benchService(ctx, filepath.Join(b.dir, name))
 	if err != nil {
-		return median, nil, err
+		return measurement{}, err
 	}
-	var all []benchRun
+	var ours, reference []benchRun
 	for range b.flags.runs {
 		run, err := performOnce(ctx, s, req)
+		ours = append(ours, run)
+		if err == nil && theirs != nil {
+			run, err = theirs()
+			reference = append(reference, run)
+		}
 		if err != nil {
 			s.stop() //nolint:errcheck // the first error counts
-			return median, nil, err
+			return measurement{}, err
 		}
-		all = append(all, run)
-		rates = append(rates, rate(run))
 	}
-	slices.SortFunc(all, func(x, y benchRun) int { return cmp.Compare(rate(x), rate(y)) })
-	return all[len(all)/2], rates, s.stop()
+	return compareRuns(ours, reference, rate), s.stop()
+}
+
+// compareRuns makes the measurement of runs and of those of the reference, which
+// are as many or none.
+func compareRuns(ours, theirs []benchRun, rate rating) measurement {
+	m := measurement{Rate: rate(medianRun(ours, rate)), CPU: medianRun(ours, rate).cpu}
+	for _, run := range ours {
+		m.Runs = append(m.Runs, rate(run))
+	}
+	if len(theirs) == 0 {
+		return m
+	}
+	m.Reference.Rate, m.Reference.CPU = rate(medianRun(theirs, rate)), medianRun(theirs, rate).cpu
+	for i, run := range theirs {
+		m.Reference.Runs = append(m.Reference.Runs, rate(run))
+		m.Ratios = append(m.Ratios, m.Runs[i]/m.Reference.Runs[i])
+	}
+	sorted := slices.Sorted(slices.Values(m.Ratios))
+	m.Ratio = sorted[len(sorted)/2]
+	return m
+}
+
+func medianRun(runs []benchRun, rate rating) benchRun {
+	sorted := slices.SortedFunc(slices.Values(runs), func(x, y benchRun) int { return cmp.Compare(rate(x), rate(y)) })
+	return sorted[len(sorted)/2]
 }
 
 func performOnce(ctx context.Context, s *session, req stint.Request) (benchRun, error) {
@@ -106,9 +135,9 @@ func benchOperations(ctx context.Context, b *bench) (measurement, error) {
 	}
 	n := b.flags.operations
 	req := stint.Request{Program: program, Inputs: []string{fmt.Sprintf("range:1..%d", n)}, SubsetSize: 1}
-	rate := func(r benchRun) float64 { return float64(n) / r.wall }
-	run, rates, err := b.measure(ctx, "operations", req, rate)
-	return measurement{Operations: rate(run), CPU: run.cpu, Runs: rates}, err
+	m, err := b.measure(ctx, "operations", req, nil, func(r benchRun) float64 { return float64(n) / r.wall })
+	m.Unit = perSecond
+	return m, err
 }
 
 func benchCommands(ctx context.Context, b *bench) (measurement, error) {
@@ -121,19 +150,10 @@ func benchCommands(ctx context.Context, b *bench) (measurement, error) {
 		{Name: "map", Action: stint.Action{Command: []string{path}}, Input: stint.Edge{Kind: stint.FromInput}},
 	}}
 	req := stint.Request{Program: program, Inputs: []string{fmt.Sprintf("range:1..%d", n)}, SubsetSize: 1}
-	rate := func(r benchRun) float64 { return float64(n) / r.wall }
-	run, rates, err := b.measure(ctx, "commands", req, rate)
-	if err != nil {
-		return measurement{}, err
-	}
-	bare, err := spawnLoop(ctx, path, n)
-	if err != nil {
-		return measurement{}, err
-	}
-	m := measurement{Operations: rate(run), CPU: run.cpu, Runs: rates}
-	m.Reference = reference{Tool: "spawn loop", Operations: rate(bare), CPU: bare.cpu}
-	m.Ratio = m.Operations / m.Reference.Operations
-	return m, nil
+	bare := func() (benchRun, error) { return spawnLoop(ctx, path, n) }
+	m, err := b.measure(ctx, "commands", req, bare, func(r benchRun) float64 { return float64(n) / r.wall })
+	m.Unit, m.Reference.Tool = perSecond, "spawn loop"
+	return m, err
 }
 
 // spawnLoop starts a program n times, as many at once as there are cores, and
@@ -165,18 +185,21 @@ func spawnLoop(ctx context.Context, path string, n int) (benchRun, error) {
 	return benchRun{wall: time.Since(began).Seconds(), cpu: cpuSeconds(os.Getpid()) - before}, err
 }
 
+const literal = "needle-in-the-text"
+
 func benchGrep(ctx context.Context, b *bench) (measurement, error) {
-	const literal = "needle-in-the-text"
-	return b.read(ctx, "grep", map[string]string{"pattern": literal, "fixed": "true"}, "grep", "-a", "-c", "-F", literal)
+	return b.read(ctx, "grep", b.size, map[string]string{"pattern": literal, "fixed": "true"}, "grep", "-a", "-F", literal)
 }
 
+// benchWordcount reads a quarter of the text, since mawk takes its time.
 func benchWordcount(ctx context.Context, b *bench) (measurement, error) {
-	return b.read(ctx, "wordcount", nil, "mawk", `{ for (i = 1; i <= NF; i++) n[$i]++ } END { for (w in n) print w "\t" n[w] }`)
+	return b.read(ctx, "wordcount", max(b.size/4, 1), nil, "mawk", `{ for (i = 1; i <= NF; i++) n[$i]++ } END { for (w in n) print w "\t" n[w] }`)
 }
 
-// read measures a shipped program over the text beside a tool over the same.
-func (b *bench) read(ctx context.Context, name string, params map[string]string, tool string, args ...string) (measurement, error) {
-	path, err := b.makeText()
+// read measures a shipped program over text of a size beside a tool that makes
+// the same of it.
+func (b *bench) read(ctx context.Context, name string, size int64, params map[string]string, tool string, args ...string) (measurement, error) {
+	path, err := b.makeText(size)
 	if err != nil {
 		return measurement{}, err
 	}
@@ -184,61 +207,61 @@ func (b *bench) read(ctx context.Context, name string, params map[string]string,
 	if err != nil {
 		return measurement{}, err
 	}
-	req := stint.Request{Program: program, Params: params, Inputs: []string{path}}
-	rate := func(r benchRun) float64 { return float64(b.size) / r.cpu }
-	run, rates, err := b.measure(ctx, name, req, rate)
-	if err != nil {
-		return measurement{}, err
-	}
-	m := measurement{Bytes: rate(run), CPU: run.cpu, Runs: rates}
-	other, err := toolRun(ctx, tool, append(args, path)...)
-	if err != nil {
+	theirs := func() (benchRun, error) { return toolRun(ctx, tool, append(args, path)...) }
+	if _, err := exec.LookPath(tool); err != nil {
 		b.app.say("stint: no reference for %s: %v\n", name, err)
-		return m, nil
+		theirs = nil
 	}
-	m.Reference = reference{Tool: tool, CPU: other}
-	m.Ratio = other / m.CPU
-	return m, nil
+	req := stint.Request{Program: program, Params: params, Inputs: []string{path}}
+	m, err := b.measure(ctx, name, req, theirs, func(r benchRun) float64 { return float64(size) / r.cpu })
+	m.Unit = perCoreSeconds
+	if theirs != nil {
+		m.Reference.Tool = tool
+	}
+	return m, err
 }
 
-// toolRun returns the CPU seconds that a tool takes.
-func toolRun(ctx context.Context, tool string, args ...string) (float64, error) {
+// toolRun runs a tool. Its output is read and dropped: to /dev/null, grep would
+// look for the first match only.
+func toolRun(ctx context.Context, tool string, args ...string) (benchRun, error) {
 	c := exec.CommandContext(ctx, tool, args...)
 	c.Env = append(os.Environ(), "LC_ALL=C")
+	c.Stdout = io.Discard // through a pipe
+	began := time.Now()
 	if err := c.Run(); err != nil {
-		return 0, err
+		return benchRun{}, fmt.Errorf("%s: %w", tool, err)
 	}
-	return (c.ProcessState.UserTime() + c.ProcessState.SystemTime()).Seconds(), nil
+	return benchRun{wall: time.Since(began).Seconds(), cpu: (c.ProcessState.UserTime() + c.ProcessState.SystemTime()).Seconds()}, nil
 }
 
+// textBlock is how many bytes of text are made; a longer text repeats them.
+const textBlock = 64 << 20
+
 // makeText writes text that is much like prose or source: lines of words, of
-// which a few are common and most are rare, and seldom the one that grep looks for.
-func (b *bench) makeText() (string, error) {
-	if b.text != "" {
-		return b.text, nil
+// which a few are common and most are rare, and seldom the one that grep looks
+// for, first in the first line. A text of the same size is made once.
+func (b *bench) makeText(size int64) (string, error) {
+	path := filepath.Join(b.dir, fmt.Sprintf("text-%d", size))
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
 	}
-	path := filepath.Join(b.dir, "text")
 	f, err := os.Create(path)
 	if err != nil {
 		return "", fmt.Errorf("make text: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // Flush tells
-	w := bufio.NewWriterSize(f, 1<<20)
+	defer f.Close() //nolint:errcheck // Write tells
 	words := vocabulary(rand.New(rand.NewPCG(1, 2)))
-	for n := int64(0); n < b.size; {
-		line := nextLine(words, n)
-		if int64(len(line)) > b.size-n {
-			line = line[:b.size-n]
-		}
-		n += int64(len(line))
-		if _, err := w.WriteString(line); err != nil {
+	block := make([]byte, 0, min(size, textBlock)+1<<10)
+	for int64(len(block)) < min(size, textBlock) {
+		block = append(block, nextLine(words, int64(len(block)))...)
+	}
+	for size > 0 {
+		n, err := f.Write(block[:min(size, int64(len(block)))])
+		if err != nil {
 			return "", fmt.Errorf("make text: %w", err)
 		}
+		size -= int64(n)
 	}
-	if err := w.Flush(); err != nil {
-		return "", fmt.Errorf("make text: %w", err)
-	}
-	b.text = path
 	return path, nil
 }
 
@@ -263,8 +286,8 @@ func vocabulary(r *rand.Rand) *wordSource {
 
 func nextLine(s *wordSource, at int64) string {
 	var line strings.Builder
-	if s.r.IntN(100_000) == 0 {
-		fmt.Fprintf(&line, "needle-in-the-text %d ", at)
+	if s.r.IntN(100_000) == 0 || at == 0 {
+		fmt.Fprintf(&line, "%s %d ", literal, at)
 	}
 	for range 4 + s.r.IntN(12) {
 		line.WriteString(s.words[s.zipf.Uint64()])

@@ -27,26 +27,26 @@ func (a *app) benchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench [WORKLOAD…]",
 		Short: "Measure speed, beside the machine's own tools",
-		Long: `Measure speed, each workload beside a reference that does the same in the same
-run. Every workload has a service of its own, a server and an agent as processes
+		Long: `Measure speed, each workload in turn with a reference that does the same. Every workload has a service of its own, a server and an agent as processes
 with the journal synced, in a temporary folder.
 
   operations  native operations that do nothing, per second
-  commands    operations that start a process, against a bare spawn loop
+  commands    operations that start a process, against a loop that starts as many
+              at once and waits, with /dev/null as input and output
   grep        search for a literal, bytes per CPU second, against grep
   wordcount   bytes per CPU second, against mawk
 
-The ratio is ours to the reference's: more is better.`,
+The ratio is our rate to the reference's, the median of the pairs: more is better.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, stop := interrupted(c.Context())
 			defer stop()
 			return a.bench(ctx, &b, args)
 		},
 	}
-	c.Flags().IntVar(&b.runs, "runs", 3, "of each workload; the median counts")
+	c.Flags().IntVar(&b.runs, "runs", 3, "of each workload and its reference, in turn; the median counts")
 	c.Flags().IntVar(&b.operations, "operations", 500_000, "of the workload operations")
-	c.Flags().IntVar(&b.commands, "commands", 5_000, "of the workload commands")
-	c.Flags().StringVar(&b.size, "size", "512MiB", "of the text that grep and wordcount read")
+	c.Flags().IntVar(&b.commands, "commands", 6_000, "of the workload commands")
+	c.Flags().StringVar(&b.size, "size", "512MiB", "of the text that grep reads; wordcount reads a quarter")
 	c.Flags().BoolVar(&b.json, "json", false, "print one JSON document")
 	return c
 }
@@ -64,22 +64,47 @@ type machine struct {
 	Go     string `json:"go"`
 }
 
-// measurement is what a workload came to: the run with the median rate.
+// measurement is what a workload came to: the run with the median rate, and how
+// all runs compare with those of the reference that followed them.
 type measurement struct {
-	Name       string    `json:"name"`
-	Operations float64   `json:"operations_per_second,omitempty"`
-	Bytes      float64   `json:"bytes_per_second,omitempty"` // per core: bytes by CPU seconds
-	CPU        float64   `json:"cpu_seconds"`
-	Runs       []float64 `json:"runs"` // rate of each run
-	Reference  reference `json:"reference,omitzero"`
-	Ratio      float64   `json:"ratio,omitempty"`
+	Name      string    `json:"name"`
+	Unit      string    `json:"-"` // of rates
+	Rate      float64   `json:"-"`
+	byUnit              // the rate, under the name of its unit
+	CPU       float64   `json:"cpu_seconds"`
+	Runs      []float64 `json:"runs"` // rate of each run
+	Reference reference `json:"reference,omitzero"`
+	Ratios    []float64 `json:"ratios,omitempty"` // rate of each run by that of the reference
+	Ratio     float64   `json:"ratio,omitempty"`  // the median
 }
 
+// reference is the same of the reference.
 type reference struct {
-	Tool       string  `json:"tool"`
-	Operations float64 `json:"operations_per_second,omitempty"`
-	CPU        float64 `json:"cpu_seconds"`
+	Tool string  `json:"tool"`
+	Rate float64 `json:"-"`
+	byUnit
+	CPU  float64   `json:"cpu_seconds"`
+	Runs []float64 `json:"runs"`
 }
+
+// byUnit is a rate in the document: the field says what it counts.
+type byUnit struct {
+	Operations float64 `json:"operations_per_second,omitempty"` // by the clock
+	Bytes      float64 `json:"bytes_per_second,omitempty"`      // of one core: by CPU seconds
+}
+
+func inUnit(unit string, rate float64) byUnit {
+	if unit == perSecond {
+		return byUnit{Operations: rate}
+	}
+	return byUnit{Bytes: rate}
+}
+
+// Units of rates.
+const (
+	perSecond      = "operations/s"
+	perCoreSeconds = "bytes/CPU second"
+)
 
 func (a *app) bench(ctx context.Context, b *benchFlags, names []string) error {
 	known := workloads()
@@ -110,7 +135,8 @@ func (a *app) bench(ctx context.Context, b *benchFlags, names []string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		m.Name = name
+		m.Name, m.byUnit = name, inUnit(m.Unit, m.Rate)
+		m.Reference.byUnit = inUnit(m.Unit, m.Reference.Rate)
 		report.Workloads = append(report.Workloads, m)
 		if !b.json {
 			if _, err := fmt.Fprintln(a.out, m.text()); err != nil {
@@ -134,13 +160,17 @@ func describeMachine() machine {
 }
 
 func (m measurement) text() string {
-	rate := fmt.Sprintf("%.0f operations/s", m.Operations)
-	if m.Bytes > 0 {
-		rate = sizeText(m.Bytes) + "/s per core"
+	text := fmt.Sprintf("%-10s  %s, %.2f CPU seconds", m.Name, m.rate(m.Rate), m.CPU)
+	if m.Reference.Tool == "" {
+		return text
 	}
-	text := fmt.Sprintf("%-10s  %s, %.2f CPU seconds", m.Name, rate, m.CPU)
-	if m.Reference.Tool != "" {
-		text += fmt.Sprintf("; %.2f x %s", m.Ratio, m.Reference.Tool)
+	return text + fmt.Sprintf("; %.2f x %s (%.2f to %.2f), which has %s, %.2f CPU seconds",
+		m.Ratio, m.Reference.Tool, slices.Min(m.Ratios), slices.Max(m.Ratios), m.rate(m.Reference.Rate), m.Reference.CPU)
+}
+
+func (m measurement) rate(r float64) string {
+	if m.Unit == perCoreSeconds {
+		return sizeText(r) + "/s per core"
 	}
-	return text
+	return fmt.Sprintf("%.0f %s", r, m.Unit)
 }

@@ -166,7 +166,11 @@ func (o *once) Set(s string) error {
 		return errors.New("given twice")
 	}
 	o.given = true
-	return o.Value.Set(s)
+	err := o.Value.Set(s)
+	if err != nil && o.Type() == "int" {
+		return errors.New("expected a whole number")
+	}
+	return err
 }
 
 // environment takes what STINT_ variables say; flags win over them. A variable

@@ -2,12 +2,15 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/zeebo/blake3"
@@ -61,7 +64,7 @@ func (r *requestFlags) build(c *cobra.Command, args []string) (stint.Request, []
 	if err != nil {
 		return req, nil, err
 	}
-	if err := checkNumbers(c); err != nil {
+	if err := errors.Join(checkTexts(c), checkNumbers(c)); err != nil {
 		return req, nil, err
 	}
 	if req.Params, err = pairs("--param", r.params); err == nil {
@@ -69,6 +72,9 @@ func (r *requestFlags) build(c *cobra.Command, args []string) (stint.Request, []
 	}
 	if err == nil && r.subsetSize != "" {
 		req.SubsetSize, err = stint.ParseSize(r.subsetSize)
+		if err == nil && req.SubsetSize == 0 {
+			err = stint.Errorf(stint.Invalid, "--subset-size %q: expected at least 1", r.subsetSize)
+		}
 	}
 	if err == nil {
 		req.Program, err = r.program(args, req.Params)
@@ -86,6 +92,17 @@ func (r *requestFlags) build(c *cobra.Command, args []string) (stint.Request, []
 		req.Program.Files = append(req.Program.Files, u.file)
 	}
 	return req, uploads, checkChoices(r, &req)
+}
+
+// checkTexts refuses flags that were given and are empty: that a variable of a
+// script was not set is no reason to do something else.
+func checkTexts(c *cobra.Command) error {
+	for _, name := range []string{"map", "combine", "reduce", "output"} {
+		if f := c.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
+			return stint.Errorf(stint.Invalid, `--%s "": give it a value or leave it out`, name)
+		}
+	}
+	return nil
 }
 
 // checkNumbers refuses numbers that were given and ask for nothing.
@@ -217,6 +234,8 @@ func describeFile(path string) (upload, error) {
 		return upload{}, stint.Errorf(stint.NotFound, "--file %s: there is no such file", path)
 	case err != nil:
 		return upload{}, stint.Errorf(stint.Invalid, "--file: %w", err)
+	case !utf8.ValidString(filepath.Base(path)):
+		return upload{}, stint.Errorf(stint.Invalid, "--file %q: the name is not UTF-8 text; rename the file or deliver a copy", path)
 	case !fi.Mode().IsRegular():
 		return upload{}, stint.Errorf(stint.Invalid, "--file %s: expected a regular file", path)
 	}
@@ -267,7 +286,8 @@ func locations(given []string) ([]string, error) {
 }
 
 // location makes a plain path absolute: the service and its nodes have other
-// working directories. URLs and ranges stay as they are.
+// working directories. URLs and ranges stay as they are. A path that is no plain
+// text becomes a URL, in which every byte can be written.
 func location(s string) (string, error) {
 	if s == "" || strings.Contains(s, "://") || strings.HasPrefix(s, "range:") {
 		return s, nil
@@ -276,5 +296,21 @@ func location(s string) (string, error) {
 	if err != nil {
 		return "", stint.Errorf(stint.Invalid, "location %.80q: %w", s, err)
 	}
+	if !utf8.ValidString(path) || strings.ContainsFunc(path, unicode.IsControl) {
+		return pathURL(path), nil
+	}
 	return path, nil
+}
+
+// pathURL leaves the characters of a glob as they are.
+func pathURL(path string) string {
+	url := "file://"
+	for i := range len(path) {
+		if c := path[i]; c <= ' ' || c >= 0x7f || c == '%' || c == '#' {
+			url += fmt.Sprintf("%%%02X", c)
+		} else {
+			url += string(c)
+		}
+	}
+	return url
 }

@@ -136,3 +136,18 @@ func TestRequestsThatMakeNoSenseAreRefused(t *testing.T) {
 		})
 	}
 }
+
+func TestPathsThatAreNoTextBecomeURLs(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"/a b#%?*": "/a b#%?*",
+		"/a\nb %*": "file:///a%0Ab%20%25*",
+		"/\xff#":   "file:///%FF%23",
+		"/ü\x7f":   "file:///%C3%BC%7F",
+		"/ü":       "/ü",
+	} {
+		if got, err := location(path); got != want || err != nil {
+			t.Errorf("%q: got %q, %v, want %q", path, got, err, want)
+		}
+	}
+}

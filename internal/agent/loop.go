@@ -15,6 +15,7 @@ import (
 const (
 	lease       = 15 * time.Minute       // work goes on so long without a server
 	reportEvery = 5 * time.Millisecond   // between reports of one execution that are not acknowledged
+	reportBusy  = 50 * time.Millisecond  // between reports of one execution with operations that wait here
 	maxReports  = 64                     // of one execution that are numbered and not acknowledged
 	quantum     = 2 * time.Second        // a slot serves one execution, if others have none
 	retryAfter  = time.Second            // after a worker could not be started
@@ -164,7 +165,9 @@ func (l *loop) work(now time.Time) time.Duration {
 		for _, x := range l.ledger.Executions() {
 			l.ledger.GiveUp(x)
 		}
-	} else if !l.full {
+	} else if l.full {
+		l.refuseWork(now)
+	} else {
 		l.seat(now)
 		l.prepare()
 		l.feed(now)

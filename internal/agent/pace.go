@@ -6,7 +6,7 @@ import "time"
 // it need not ask between short ones, and none ahead of a long one, which then
 // can still go to another slot or back to the server.
 const (
-	aheadTime = 30 * time.Millisecond
+	aheadTime = 60 * time.Millisecond
 	maxDepth  = 1024
 	maxBatch  = 512 // orders in one message
 )

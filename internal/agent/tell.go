@@ -3,6 +3,7 @@ package agent
 import (
 	"time"
 
+	"stint"
 	"stint/internal/link"
 )
 
@@ -26,6 +27,20 @@ func (l *loop) sendBeat(now time.Time) {
 	l.say(link.AgentMessage{Beat: &link.Beat{Time: now.UnixMilli(), Free: free, Busy: busy}})
 }
 
+// refuseWork gives back what no worker has in hand while the disk is full, and
+// says why with one operation of each execution: the others are performed
+// elsewhere, or here when there is room.
+func (l *loop) refuseWork(now time.Time) {
+	for _, e := range l.each() {
+		if l.waiting(e) == e.preparing {
+			continue
+		}
+		l.failOne(&slot{}, e, stint.Errorf(stint.Unavailable, "the disk is full: less than %d MiB free at %s", minFree>>20, l.folder.dir), now)
+		l.dropReady(e)
+		l.ledger.GiveUp(e.id)
+	}
+}
+
 // say sends a message if there is a session with room for it.
 func (l *loop) say(m link.AgentMessage) bool {
 	if l.session.out == nil {
@@ -39,14 +54,15 @@ func (l *loop) say(m link.AgentMessage) bool {
 	}
 }
 
-// tell sends reports: all that are not acknowledged, then new ones, of which at
-// most one per execution and reportEvery. It returns when to try again.
+// tell sends reports: all that are not acknowledged, then new ones as pause
+// allows. It returns when to try again.
 func (l *loop) tell(now time.Time) time.Duration {
 	next := idleWake
 	for _, x := range l.ledger.Executions() {
 		e := l.execution(x)
-		open := l.ledger.Unacked(x, 0)
-		if l.session.out != nil && l.ledger.Pending(x) && len(open) < maxReports && (len(open) == 0 || now.Sub(e.told.at) >= reportEvery) {
+		open := len(l.ledger.Unacked(x, 0))
+		due := e.told.at.Add(l.pause(e, open)).Sub(now)
+		if l.session.out != nil && l.ledger.Pending(x) && open < maxReports && due <= 0 {
 			l.ledger.Report(x)
 			e.told.at = now
 		}
@@ -57,8 +73,22 @@ func (l *loop) tell(now time.Time) time.Duration {
 			e.told.seq = r.Seq
 		}
 		if l.session.out != nil && l.ledger.Pending(x) {
-			next = reportEvery
+			next = min(next, max(due, reportEvery))
 		}
 	}
 	return next
+}
+
+// pause returns the least time between two reports of an execution, of which so
+// many are not acknowledged. Each costs the server a commit and a sync, and it
+// can wait while the slots have enough to do; else the server is to know at
+// once, since it has more to give or is waiting for the last operations.
+func (l *loop) pause(e *execution, open int) time.Duration {
+	switch {
+	case l.waiting(e) > 0:
+		return reportBusy
+	case open > 0:
+		return reportEvery
+	}
+	return 0
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"sync"
 	"syscall"
 
@@ -222,10 +223,19 @@ func (c *Conn) takeFiles(oob []byte) error {
 			return fmt.Errorf("receive descriptors: %w", err)
 		}
 		for _, fd := range fds {
-			c.files = append(c.files, os.NewFile(uintptr(fd), "received"))
+			c.files = append(c.files, os.NewFile(uintptr(fd), nameOf(fd)))
 		}
 	}
 	return nil
+}
+
+// nameOf returns the path of the file that a descriptor came for: errors name it.
+func nameOf(fd int) string {
+	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+	if err != nil {
+		return "received"
+	}
+	return path
 }
 
 func (p *packed) message() (Message, error) {

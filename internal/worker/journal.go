@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	tellRecords = 256                  // told at once when so many records wait
-	tellDelay   = 5 * time.Millisecond // no record waits longer
+	tellRecords = 256                   // told at once when so many records wait
+	tellDelay   = 20 * time.Millisecond // no record waits longer
 )
 
 // journal writes the slot's log and tells the agent what is in it. Records are

@@ -3,6 +3,7 @@ package worker
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -285,7 +286,7 @@ func (s *sortedOutput) commit(ctx context.Context, d *DoneRecord) error {
 		return err
 	}
 	d.Block, d.Op.RecordsOut, d.Op.BytesOut = &index, index.Records(), index.Length
-	return nil
+	return s.Reset()
 }
 
 // combineAll lets the runner combine each partition's records once, and sorts
@@ -330,4 +331,6 @@ type onePartition struct {
 // Partition begins the partition.
 func (o onePartition) Partition(uint32) (io.Writer, error) { return o.Writer.Partition(o.number) }
 
-func (s *sortedOutput) discard() error { return s.slot.blocks.Discard() }
+// discard frees the room of spilled records too: on a disk that is full, nothing
+// else would begin and free it.
+func (s *sortedOutput) discard() error { return errors.Join(s.slot.blocks.Discard(), s.Reset()) }

@@ -20,6 +20,7 @@ type Runner struct {
 
 	reaper bool // this process is the reaper of its descendants
 	null   int  // descriptor of /dev/null, once reaper is set
+	found  found
 	input  []byte
 	output []byte
 }
@@ -43,7 +44,7 @@ func (r *Runner) Perform(ctx context.Context, a *stint.Attempt, in io.Reader, ou
 	if err := r.prepare(); err != nil {
 		return err
 	}
-	path, err := find(a)
+	path, err := r.find(a)
 	if err != nil {
 		return err
 	}

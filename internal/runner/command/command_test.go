@@ -28,9 +28,11 @@ type performance struct {
 	in      io.Reader
 	out     io.Writer
 	drain   time.Duration
+	runner  *command.Runner // nil: one of its own
 
 	stdout, stderr bytes.Buffer
 	status         []string
+	took           time.Duration
 }
 
 func sh(script string) *performance { return program("sh", "-c", script, "sh") }
@@ -56,8 +58,12 @@ func (p *performance) perform(ctx context.Context, t *testing.T) error {
 	p.attempt.Stderr = &p.stderr
 	p.attempt.Counters = &stint.Counters{}
 	p.attempt.Status = func(s string) { p.status = append(p.status, s) }
-	runner := &command.Runner{Drain: p.drain}
-	return runner.Perform(ctx, &p.attempt, p.in, p.out)
+	if p.runner == nil {
+		p.runner = &command.Runner{Drain: p.drain}
+	}
+	begun := time.Now()
+	defer func() { p.took = time.Since(begun) }()
+	return p.runner.Perform(ctx, &p.attempt, p.in, p.out)
 }
 
 func (p *performance) mustPerform(t *testing.T) {
@@ -175,6 +181,48 @@ func TestWorkingDirectoryComesBeforePathAndIsMadeExecutable(t *testing.T) {
 		if d := cmp.Diff("mine\n"+dir+"\n", p.stdout.String()); d != "" {
 			t.Error(d)
 		}
+	}
+}
+
+func TestAProgramThatIsGoneFromPathIsLookedForAgain(t *testing.T) {
+	t.Parallel()
+	first, second := t.TempDir(), t.TempDir()
+	for _, dir := range []string{first, second} {
+		if err := os.WriteFile(filepath.Join(dir, "which-one"), []byte("#!/bin/sh\necho "+dir+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runner := &command.Runner{}
+	from := func(path ...string) string {
+		p := program("which-one")
+		p.runner = runner
+		p.attempt.Environ = []string{"PATH=" + strings.Join(path, ":")}
+		p.mustPerform(t)
+		return strings.TrimSpace(p.stdout.String())
+	}
+	got := []string{from(first, second), from(second, first), from(first, second)}
+	if err := os.Remove(filepath.Join(first, "which-one")); err != nil {
+		t.Fatal(err)
+	}
+	got = append(got, from(first, second))
+	if d := cmp.Diff([]string{first, second, first, second}, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestAProcessThatClosesItsStreamsIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	p := sh("exec <&- >&- 2>&-; sleep 0.1; exit 3")
+	p.in = strings.NewReader("not read\n")
+	err := p.perform(t.Context(), t)
+	if exit, ok := errors.AsType[*stint.ExitError](err); !ok || exit.Exit != 3 {
+		t.Errorf("%v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	p = sh("exec <&- >&- 2>&-; sleep 60")
+	if err := p.perform(ctx, t); stint.CodeOf(err) != stint.Canceled || p.took > 10*time.Second {
+		t.Errorf("%v after %s", err, p.took)
 	}
 }
 
@@ -332,13 +380,12 @@ func TestWhatIsLeftMayFinishItsOutputWithinTheDrain(t *testing.T) {
 	t.Parallel()
 	p := sh("{ sleep 0.1; echo late; } & echo early")
 	p.drain = 5 * time.Second
-	begun := time.Now()
 	p.mustPerform(t)
 	if d := cmp.Diff("early\nlate\n", p.stdout.String()); d != "" {
 		t.Error(d)
 	}
-	if took := time.Since(begun); took > 4*time.Second {
-		t.Errorf("waited %s", took)
+	if p.took > 4*time.Second {
+		t.Errorf("waited %s", p.took)
 	}
 }
 

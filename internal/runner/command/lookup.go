@@ -19,7 +19,7 @@ import (
 // find returns the path of the attempt's program: in the working directory,
 // then, unless its name has a slash, in PATH. A file in the working directory
 // that may not be executed is made executable.
-func find(a *stint.Attempt) (string, error) {
+func (r *Runner) find(a *stint.Attempt) (string, error) {
 	if len(a.Action.Command) == 0 || a.Action.Command[0] == "" {
 		return "", stint.Errorf(stint.Invalid, "stage %q: its command names no program", a.Stage)
 	}
@@ -34,7 +34,29 @@ func find(a *stint.Attempt) (string, error) {
 	if strings.Contains(name, "/") {
 		return "", stint.Errorf(stint.Invalid, "program %.80q: no such file among the program's files", name)
 	}
-	return findInPath(name, lookupEnv(a.Environ, "PATH"))
+	return r.found.lookup(name, lookupEnv(a.Environ, "PATH"))
+}
+
+// found is what was found in a PATH last, where it is found again as long as it
+// is there: to ask every directory costs as much as a tenth of a short process.
+type found struct{ name, path, at string }
+
+func (f *found) lookup(name, path string) (string, error) {
+	if f.name == name && f.path == path {
+		if fi, err := os.Stat(f.at); err == nil && executable(fi) {
+			return f.at, nil
+		}
+	}
+	at, err := findInPath(name, path)
+	*f = found{}
+	if err == nil {
+		*f = found{name: name, path: path, at: at}
+	}
+	return at, err
+}
+
+func executable(fi fs.FileInfo) bool {
+	return fi.Mode().IsRegular() && fi.Mode()&0o111 != 0
 }
 
 func makeExecutable(path string, mode fs.FileMode) error {
@@ -57,7 +79,7 @@ func findInPath(name, path string) (string, error) {
 		fi, err := os.Stat(p)
 		switch {
 		case err != nil || !fi.Mode().IsRegular():
-		case fi.Mode()&0o111 != 0:
+		case executable(fi):
 			return p, nil
 		default:
 			blocked = p

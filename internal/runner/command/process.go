@@ -22,6 +22,7 @@ type process struct {
 	stdin  int // -1: closed
 	stdout int
 	stderr int
+	ended  bool // pidfd was seen readable
 	said   messages
 
 	mu   sync.Mutex
@@ -60,14 +61,16 @@ func (r *Runner) start(a *stint.Attempt, path string, f *feed) (*process, error)
 	return p, nil
 }
 
-// openPipe makes a pipe. The end that is ours does not block.
+// openPipe makes a pipe. The end that is ours does not block; of a new pipe that
+// is the only status flag.
 func openPipe(read, write, ours *int) error {
 	var ends [2]int
 	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
 		return fmt.Errorf("make pipe: %w", err)
 	}
 	*read, *write = ends[0], ends[1]
-	return unix.SetNonblock(*ours, true)
+	_, err := unix.FcntlInt(uintptr(*ours), unix.F_SETFL, unix.O_NONBLOCK)
+	return err
 }
 
 func closeTheirs(theirs [3]int, null int) {
@@ -104,7 +107,7 @@ func (p *process) kill() {
 
 // wait reaps the process.
 func (p *process) wait() (unix.WaitStatus, error) {
-	if p.pidfd >= 0 {
+	if p.pidfd >= 0 && !p.ended {
 		if err := poll([]unix.PollFd{{Fd: int32(p.pidfd), Events: unix.POLLIN}}, -1); err != nil {
 			return 0, err
 		}
@@ -121,11 +124,14 @@ func (p *process) wait() (unix.WaitStatus, error) {
 	}
 }
 
-// pump moves bytes until the process has ended.
+// pump moves bytes until the process has ended, or has closed all its streams.
 func (p *process) pump(f *feed, out io.Writer, buf []byte) error {
 	for {
 		if err := p.give(f); err != nil {
 			return err
+		}
+		if p.stdin < 0 && p.stdout < 0 && p.stderr < 0 {
+			return nil
 		}
 		fds := [4]unix.PollFd{
 			{Fd: int32(p.pidfd), Events: unix.POLLIN},
@@ -139,7 +145,7 @@ func (p *process) pump(f *feed, out io.Writer, buf []byte) error {
 		if err := p.take(&fds[1], &fds[2], out, buf); err != nil {
 			return err
 		}
-		if fds[0].Revents != 0 {
+		if p.ended = fds[0].Revents != 0; p.ended {
 			closeEnd(&p.stdin)
 			return nil
 		}
@@ -174,7 +180,7 @@ func (p *process) give(f *feed) error {
 // take reads once from each stream that has something to say.
 func (p *process) take(stdout, stderr *unix.PollFd, out io.Writer, buf []byte) error {
 	if stdout.Revents != 0 {
-		b, err := readEnd(&p.stdout, buf)
+		b, err := readEnd(&p.stdout, stdout.Revents, buf)
 		if err != nil {
 			return err
 		}
@@ -185,7 +191,7 @@ func (p *process) take(stdout, stderr *unix.PollFd, out io.Writer, buf []byte) e
 		}
 	}
 	if stderr.Revents != 0 {
-		b, err := readEnd(&p.stderr, buf)
+		b, err := readEnd(&p.stderr, stderr.Revents, buf)
 		if err != nil {
 			return err
 		}
@@ -196,7 +202,11 @@ func (p *process) take(stdout, stderr *unix.PollFd, out io.Writer, buf []byte) e
 
 // readEnd reads what is there and closes the pipe at its end. A pipe that was
 // full is given room, since its writer is quick.
-func readEnd(fd *int, buf []byte) ([]byte, error) {
+func readEnd(fd *int, events int16, buf []byte) ([]byte, error) {
+	if events == unix.POLLHUP {
+		closeEnd(fd)
+		return nil, nil
+	}
 	n, err := unix.Read(*fd, buf)
 	switch {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
