@@ -178,7 +178,7 @@ type Holding struct {
 	Execution ExecutionID `json:"execution"`
 	Jobs      []JobID     `json:"jobs,omitempty"`      // jobs accepted in this incarnation, finished or not
 	Completed []StageOps  `json:"completed,omitempty"` // operations in this node's log as completed with their output whole
-	Begun     []StageOps  `json:"begun,omitempty"`     // operations in the log of earlier incarnations as begun and not ended
+	Begun     []Begun     `json:"begun,omitempty"`     // attempts in the log of earlier incarnations that did not complete
 	LastSeq   uint64      `json:"last_seq"`            // number of the last report made, acknowledged or not
 }
 
@@ -201,7 +201,7 @@ type Errand struct {
 	Kind      ErrandKind  `json:"kind"`
 	Execution ExecutionID `json:"execution"`
 	Inputs    []string    `json:"inputs,omitempty"` // list
-	Output    string      `json:"output,omitempty"` // probe, commit, clear
+	Output    string      `json:"output,omitempty"` // probe, commit, clear; list: must lie apart from the inputs, unless empty
 	Overwrite bool        `json:"overwrite,omitempty"`
 	Program   string      `json:"program,omitempty"` // commit: for the manifest
 	Parts     []Part      `json:"parts,omitempty"`   // commit

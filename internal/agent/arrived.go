@@ -74,9 +74,6 @@ func (l *loop) accept(g stint.Grant) {
 		l.ledger.Retract(stint.Retract{Execution: g.Execution, Job: g.Job, Count: g.Ops.Len()})
 		return
 	}
-	if err := appendJob(l.folder.work(e.id, "jobs"), g.Job, g.Stage); err != nil {
-		l.logger.Warn("job not noted", "execution", e.id, "job", g.Job, "err", err)
-	}
 }
 
 func performable(spec *stint.Spec, g *stint.Grant) bool {

@@ -40,8 +40,9 @@
 //	the agent dies           its workers die with it; the next incarnation reads
 //	                         the logs, checks the segments and says what it has
 //	the machine restarts     as when the agent dies, and every checksum is verified
-//	the disk is full         operations fail as Unavailable; nothing new begins
-//	                         until there is room again
+//	the disk is full         operations fail as Unavailable; until there is room
+//	                         again what has not begun is given back, and one
+//	                         operation of it says why
 //
 // # The folder
 //
@@ -49,5 +50,5 @@
 //	node.json         node, name, incarnation, boot id of the last checked start
 //	blocks/           segments and logs (package block)
 //	files/            program files by digest, fetched once
-//	work/<execution>/ jobs (job and stage of what was handed out), files/, slot-N/
+//	work/<execution>/ files/, slot-N/
 package agent

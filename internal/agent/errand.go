@@ -87,6 +87,9 @@ func (s *site) errand(ctx context.Context, e stint.Errand, storage *object.Stora
 // list writes the listing of the inputs to system storage.
 func list(ctx context.Context, e stint.Errand, storage *object.Storage, result *stint.ErrandResult) error {
 	listing, err := object.List(ctx, e.Inputs)
+	if err == nil && e.Output != "" {
+		err = object.CheckApart(e.Inputs, listing, e.Output)
+	}
 	if err != nil {
 		return err
 	}

@@ -164,7 +164,17 @@ func TestNothingBeginsWhileTheDiskIsFull(t *testing.T) {
 	if l.slots[0].execution != "" {
 		t.Error("a slot was given to it")
 	}
+	r, ok := l.ledger.Report(execX)
+	if !ok || len(r.Failures) != 1 || r.Failures[0].Error.Code != stint.Unavailable || !strings.Contains(r.Failures[0].Error.Message, l.folder.dir) {
+		t.Fatalf("report: %+v", r)
+	}
+	if len(r.Returned) != 1 || stint.CountRanges(r.Returned[0].Ops) != 4 {
+		t.Errorf("given back: %+v, want the other four", r.Returned)
+	}
 	l.full = false
+	if accepted, why := l.ledger.Accept(grant(execX, 2, 0, 5)); !accepted {
+		t.Fatal(why)
+	}
 	l.work(now)
 	if l.slots[0].execution != execX {
 		t.Error("no slot was given to it once there was room")
@@ -231,33 +241,21 @@ func TestRecoveryReadsWhatCompletedAndWhatHadBegun(t *testing.T) {
 		{Begun: &stint.Begun{Job: 4, Ops: ops(1, 2)}},
 		{Failed: &stint.Failure{Job: 4, Stage: 2, Op: 1, Error: stint.Errorf(stint.Failed, "exit 1")}},
 		{Begun: &stint.Begun{Job: 4, Ops: ops(2, 3)}},
-		{Begun: &stint.Begun{Job: 5, Ops: ops(0, 1)}}, // of a job that was not noted
+		{Begun: &stint.Begun{Job: 5, Ops: ops(0, 1)}},
 	} {
 		b = must(worker.AppendRecord(b, r))(t)
 	}
 	b = append(b, b[:7]...) // the last record is torn
 	_, err = log.Write(b)
-	if err = errors.Join(err, log.Close(), data.Close(), os.MkdirAll(f.work(execX), 0o700), appendJob(f.work(execX, "jobs"), 4, 2)); err != nil {
+	if err = errors.Join(err, log.Close(), data.Close()); err != nil {
 		t.Fatal(err)
 	}
-	r := must(recoverExecution(f, store, execX))(t)
+	r := must(recoverExecution(store, execX))(t)
 	equal(t, "completed", r.completed, []stint.StageOps{{Stage: 2, Ops: []stint.Range{ops(0, 1)}}})
-	equal(t, "begun", r.begun, []stint.StageOps{{Stage: 2, Ops: []stint.Range{ops(2, 3)}}})
+	equal(t, "begun", r.begun, []stint.Begun{{Job: 4, Ops: ops(1, 2)}, {Job: 4, Ops: ops(2, 3)}, {Job: 5, Ops: ops(0, 1)}})
 	if _, _, _, err := store.Open(execX, 2, 0, 7); err != nil {
 		t.Errorf("an operation that wrote nothing has an empty block: %v", err)
 	}
-}
-
-func TestJobsAreRemembered(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "jobs")
-	for id, stage := range map[stint.JobID]int{1: 0, 20: 3} {
-		if err := appendJob(path, id, stage); err != nil {
-			t.Fatal(err)
-		}
-	}
-	equal(t, "jobs", must(readJobs(path))(t), map[stint.JobID]int{1: 0, 20: 3})
-	equal(t, "no jobs", must(readJobs(path+".none"))(t), map[stint.JobID]int{})
 }
 
 // strays runs in a process of its own: a worker that leaves a process of another

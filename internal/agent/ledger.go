@@ -31,11 +31,11 @@ type account struct {
 	seen      []stint.Range // numbers of the jobs accepted in this incarnation
 	jobs      []*job        // those with operations that are not ended, as accepted
 	completed []stint.StageOps
-	begun     []stint.StageOps // of earlier incarnations, not ended
-	drafts    []*stint.Report  // not yet numbered; the last one is being filled
-	weight    int              // of the draft that is being filled, in bytes, estimated
-	sent      []*stint.Report  // numbered, not acknowledged
-	seq       uint64           // of the last report numbered
+	begun     []stint.Begun   // of earlier incarnations, not completed
+	drafts    []*stint.Report // not yet numbered; the last one is being filled
+	weight    int             // of the draft that is being filled, in bytes, estimated
+	sent      []*stint.Report // numbered, not acknowledged
+	seq       uint64          // of the last report numbered
 	forgotten bool
 }
 
@@ -60,8 +60,9 @@ func NewLedger(node stint.NodeID, incarnation stint.Incarnation, limit int) *Led
 }
 
 // Restore enters what the logs of earlier incarnations say of an execution:
-// operations completed with their output whole, and begun without an end.
-func (l *Ledger) Restore(x stint.ExecutionID, completed, begun []stint.StageOps) {
+// operations completed with their output whole, and attempts that did not
+// complete.
+func (l *Ledger) Restore(x stint.ExecutionID, completed []stint.StageOps, begun []stint.Begun) {
 	a := l.account(x)
 	a.completed = completed
 	a.begun = begun
@@ -287,7 +288,7 @@ func (l *Ledger) Holdings() []stint.Holding {
 	var list []stint.Holding
 	for _, x := range l.Executions() {
 		a := l.accounts[x]
-		h := stint.Holding{Execution: x, Completed: cloneStages(a.completed), Begun: cloneStages(a.begun), LastSeq: a.seq}
+		h := stint.Holding{Execution: x, Completed: cloneStages(a.completed), Begun: slices.Clone(a.begun), LastSeq: a.seq}
 		for _, r := range a.seen {
 			for id := r.From; id < r.To; id++ {
 				h.Jobs = append(h.Jobs, stint.JobID(id))

@@ -2,11 +2,9 @@ package agent
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -19,7 +17,7 @@ import (
 // recovery is what the logs of one execution say.
 type recovery struct {
 	completed []stint.StageOps
-	begun     []stint.StageOps // and not ended
+	begun     []stint.Begun // and not completed
 }
 
 // recoverAll enters in store and ledger what the logs of earlier incarnations
@@ -28,7 +26,7 @@ type recovery struct {
 // log that cannot be read on counts as far as it could be.
 func recoverAll(ctx context.Context, f *folder, store *block.Store, ledger *Ledger, deep bool, logger *slog.Logger) error {
 	for _, x := range store.Executions() {
-		r, err := recoverExecution(f, store, x)
+		r, err := recoverExecution(store, x)
 		if err != nil {
 			logger.WarnContext(ctx, "log not read to its end", "execution", x, "err", err)
 		}
@@ -48,11 +46,7 @@ func recoverAll(ctx context.Context, f *folder, store *block.Store, ledger *Ledg
 	return nil
 }
 
-func recoverExecution(f *folder, store *block.Store, x stint.ExecutionID) (recovery, error) {
-	stages, err := readJobs(f.work(x, "jobs"))
-	if err != nil {
-		return recovery{}, err
-	}
+func recoverExecution(store *block.Store, x stint.ExecutionID) (recovery, error) {
 	type attempt struct {
 		job stint.JobID
 		op  uint32
@@ -60,15 +54,13 @@ func recoverExecution(f *folder, store *block.Store, x stint.ExecutionID) (recov
 	open := make(map[attempt]bool)
 	var order []attempt
 	var r recovery
-	err = readLogs(store, x, func(rec worker.Record) error {
+	err := readLogs(store, x, func(rec worker.Record) error {
 		switch {
 		case rec.Begun != nil:
 			for op := rec.Begun.Ops.From; op < rec.Begun.Ops.To; op++ {
 				open[attempt{rec.Begun.Job, op}] = true
 				order = append(order, attempt{rec.Begun.Job, op})
 			}
-		case rec.Failed != nil:
-			delete(open, attempt{rec.Failed.Job, rec.Failed.Op})
 		case rec.Done != nil:
 			delete(open, attempt{rec.Done.Job, rec.Done.Op.Op})
 			r.completed = addToStage(r.completed, rec.Done.Stage, stint.Range{From: rec.Done.Op.Op, To: rec.Done.Op.Op + 1})
@@ -77,8 +69,8 @@ func recoverExecution(f *folder, store *block.Store, x stint.ExecutionID) (recov
 		return nil
 	})
 	for _, a := range order {
-		if stage, known := stages[a.job]; known && open[a] {
-			r.begun = addToStage(r.begun, stage, stint.Range{From: a.op, To: a.op + 1})
+		if open[a] {
+			r.begun = append(r.begun, stint.Begun{Job: a.job, Ops: stint.Range{From: a.op, To: a.op + 1}})
 		}
 	}
 	return r, err
@@ -159,38 +151,4 @@ func again(store *block.Store, x stint.ExecutionID, missed []stint.StageOps) ([]
 		list = append(list, done)
 	}
 	return list, nil
-}
-
-// appendJob notes the stage of a job, before anything of it begins: the log's
-// record of a beginning names the job alone.
-func appendJob(path string, id stint.JobID, stage int) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return fmt.Errorf("note job: %w", err)
-	}
-	_, err = fmt.Fprintf(f, "%d %d\n", id, stage)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("note job: %w", err)
-	}
-	return nil
-}
-
-// readJobs reads what appendJob wrote; a line that was cut short is left out.
-func readJobs(path string) (map[stint.JobID]int, error) {
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return map[stint.JobID]int{}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read jobs: %w", err)
-	}
-	stages := make(map[stint.JobID]int)
-	for line := range bytes.Lines(b) {
-		var id stint.JobID
-		var stage int
-		if n, err := fmt.Sscanf(string(line), "%d %d\n", &id, &stage); n == 2 && err == nil {
-			stages[id] = stage
-		}
-	}
-	return stages, nil
 }

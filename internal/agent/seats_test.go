@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"stint"
+	"stint/internal/link"
 )
 
 func TestSeating(t *testing.T) {
@@ -75,8 +76,8 @@ func TestPaceGrowsForShortOperationsAndStaysAtOneForLongOnes(t *testing.T) {
 		want int
 	}{
 		{time.Microsecond, maxDepth},
-		{time.Millisecond, 31},
-		{20 * time.Millisecond, 2},
+		{time.Millisecond, 61},
+		{40 * time.Millisecond, 2},
 		{time.Second, 1},
 	} {
 		if got := run(c.each, 20); got != c.want {
@@ -85,5 +86,39 @@ func TestPaceGrowsForShortOperationsAndStaysAtOneForLongOnes(t *testing.T) {
 	}
 	if got := run(time.Microsecond, 2); got > 7 {
 		t.Errorf("depth %d after two measurements: it grows step by step", got)
+	}
+}
+
+func TestReportsWaitWhileTheSlotsHaveEnoughToDo(t *testing.T) {
+	t.Parallel()
+	l := newTestLoop(t, grant(execX, 1, 0, 2))
+	e := l.execution(execX)
+	out := make(chan link.AgentMessage, 8)
+	l.session.out = out
+	start := time.Now()
+	reports := func(op uint32, at time.Duration) int {
+		l.ledger.Begun(execX, stint.Begun{Job: 1, Ops: stint.Range{From: op, To: op + 1}})
+		l.tell(start.Add(at))
+		return len(out)
+	}
+	l.ledger.Next(execX, 1)
+	if n := reports(0, 0); n != 1 {
+		t.Errorf("%d reports: the first is due at once", n)
+	}
+	l.ledger.Fail(execX, stint.Failure{Job: 1, Op: 0, Error: stint.Errorf(stint.Failed, "x")})
+	if next := l.tell(start.Add(reportEvery)); len(out) != 1 || next != reportBusy-reportEvery {
+		t.Errorf("%d reports and %s to go: an operation waits here", len(out), next)
+	}
+	if l.tell(start.Add(reportBusy)); len(out) != 2 {
+		t.Errorf("%d reports after %s", len(out), reportBusy)
+	}
+	l.ledger.Next(execX, 1)
+	if n := reports(1, reportBusy+reportEvery); n != 3 || l.waiting(e) != 0 {
+		t.Errorf("%d reports: nothing waits here any more", n)
+	}
+	l.ledger.Acked(execX, 3, l.ledger.incarnation)
+	l.ledger.Fail(execX, stint.Failure{Job: 1, Op: 1, Error: stint.Errorf(stint.Failed, "x")})
+	if l.tell(start.Add(reportBusy + reportEvery)); len(out) != 4 {
+		t.Errorf("%d reports: all before are acknowledged", len(out))
 	}
 }

@@ -36,6 +36,25 @@ func TestUsageErrorsSayWhatIsAllowed(t *testing.T) {
 		"bad id":                 {"show 17", 2, "x-"},
 		"no service":             {"list", 5, "stint up"},
 		"other host":             {"up --listen 192.0.2.1:7843", 2, "192.0.2.1"},
+		"no agents":              {"up --nodes 0", 2, "1 to 1000"},
+		"no such parent":         {"up --data /no/such/folder", 2, "/no/such/folder"},
+		"data is a file":         {"up --data " + in, 2, "not a directory"},
+		"size without a number":  {"run identity --subset-size MiB --input " + in, 2, "64MiB"},
+		"size below 1":           {"run identity --subset-size 0MiB --input " + in, 2, "at least 1"},
+		"size below 0":           {"run identity --subset-size -5 --input " + in, 2, "at least 1"},
+		"size beyond counting":   {"run identity --subset-size 99999999999GiB --input " + in, 2, "64MiB"},
+		"no partitions":          {"run wordcount --partitions 0 --input " + in, 2, "at least 1"},
+		"partitions below 0":     {"run wordcount --partitions -1 --input " + in, 2, "at least 1"},
+		"partitions in letters":  {"run wordcount --partitions x --input " + in, 2, "whole number"},
+		"too many attempts":      {"run identity --attempts 99999999999999999999 --input " + in, 2, "whole number"},
+		"split unknown":          {"run identity --split words --input " + in, 2, "lines or files"},
+		"environment name":       {"run --map cat --env =x=y --input " + in, 2, "name=value"},
+		"environment twice":      {"run --map cat --env a=b --cmdenv a=c --input " + in, 2, "twice"},
+		"file is a folder":       {"run --map cat --file . --input " + in, 2, "regular file"},
+		"files of one name":      {"run --map cat --file in.txt --file ./in.txt --input " + in, 2, "same name"},
+		"empty output":           {"run identity --output= --input " + in, 2, "--output"},
+		"empty map":              {"run --map= --input " + in, 2, "--map"},
+		"empty input":            {"run identity --input=", 2, "--input"},
 		"bad status":             {"list --status sleepy", 2, "in progress"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -68,6 +87,7 @@ func TestRequestsThatCannotWorkAreRefusedAtOnce(t *testing.T) {
 	h.up(1)
 	in := h.write("in.txt", "x\n")
 	h.write("file", "")
+	h.write("taken/letter.txt", "not an output")
 	for name, c := range map[string]struct {
 		args string
 		says string
@@ -77,6 +97,15 @@ func TestRequestsThatCannotWorkAreRefusedAtOnce(t *testing.T) {
 		"unknown scheme":      {"run identity --output out --input gopher://x/y", "file://"},
 		"no input":            {"run identity --output out", "input"},
 		"output below a file": {"run identity --output file/out --input " + in, "file"},
+		"too many partitions": {"run wordcount --output out --partitions 100000 --input " + in, "1 to 10000"},
+		"too many attempts":   {"run identity --output out --attempts 101 --input " + in, "at most 100"},
+		"a number too many":   {"run identity --output out --input range:1..1000000001", "1000000000"},
+		"range backwards":     {"run identity --output out --input range:2..1", "ends before"},
+		"range and file":      {"run identity --output out --input range:1..2 --input " + in, "only input"},
+		"output is a file":    {"run identity --output file --input " + in, "is a file: expected a folder"},
+		"output not empty":    {"run identity --output taken --input " + in, "not empty"},
+		"bad pattern":         {"run grep --output out --param pattern=( --input " + in, "missing closing )"},
+		"control character":   {"run identity --output out --name a\x1b[2J --input " + in, "U+001B"},
 		"unknown execution":   {"show x-aaaaaaaaaaaaaaaa", "x-aaaaaaaaaaaaaaaa"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -144,6 +173,7 @@ func TestUnusualProgramsAreHandled(t *testing.T) {
 	h := newHome(t)
 	h.up(2)
 	in := h.write("in.txt", "x\n")
+	much := h.write("much.txt", strings.Repeat("0123456789abcde\n", 1<<16))
 	h.write("nointerpreter", "#!/no/such/interpreter\n")
 	h.write("long.sh", "head -c 10000000 /dev/zero | tr '\\0' a\necho\n")
 	h.write("daemon.sh", "echo started\nsleep 600.5 &\n")
@@ -158,6 +188,8 @@ func TestUnusualProgramsAreHandled(t *testing.T) {
 		"never reads":         {[]string{"--map", "true"}, 0, ""},
 		"prints a long line":  {[]string{"--map", "sh long.sh", "--file", "long.sh"}, 0, ""},
 		"leaves a daemon":     {[]string{"--map", "sh daemon.sh", "--file", "daemon.sh"}, 0, ""},
+		"never reads much":    {[]string{"--map", "true", "--input", much}, 0, ""},
+		"endless line":        {[]string{"--map", "cat /dev/zero", "--reduce", "cat"}, 1, "limit 64 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := h.stint(append([]string{"run", "--input", in, "--attempts", "1", "--output", h.path("out " + name)}, c.args...)...)

@@ -48,7 +48,7 @@ func TestStreamingEqualsMapSortReduce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHome(t)
-			in := h.text(20, 60)
+			in := h.text(10, 60)
 			mapper, reducer := h.write("map.prog", c.mapper), h.write("reduce.prog", c.reducer)
 			want := h.counted(in, c.interpreter+" "+mapper, c.interpreter+" "+reducer)
 			streaming := []string{"run", "--map", c.interpreter + " map.prog", "--reduce", c.interpreter + " reduce.prog", "--file", mapper, "--file", reducer, "--input", in}
@@ -67,22 +67,25 @@ func TestStreamingEqualsMapSortReduce(t *testing.T) {
 func TestOutputIsTheSameForAnyNodesAndSubsets(t *testing.T) {
 	t.Parallel()
 	base := newHome(t)
-	in := base.text(25, 50)
-	mapper, reducer := base.write("map.py", pythonMap), base.write("reduce.py", pythonReduce)
+	in := base.text(14, 40)
+	few := in + "/a/file-0[06].txt" // python is slow to start
+	python := []string{"--file", base.write("map.py", pythonMap), "--file", base.write("reduce.py", pythonReduce)}
+	shell := []string{"--file", base.write("map.sh", shellMap), "--file", base.write("reduce.sh", shellReduce)}
 	var want map[string][]string
 	for _, nodes := range []int{1, 2, 5} {
 		h := newHome(t)
 		h.up(nodes)
-		for _, size := range []string{"", "1000", "64KiB"} {
+		for _, size := range []string{"", "2000", "64KiB"} {
 			got := make(map[string][]string)
 			for program, args := range map[string][]string{
-				"streaming": {"--map", "python3 map.py", "--reduce", "python3 reduce.py", "--file", mapper, "--file", reducer, "--partitions", "3"},
-				"wordcount": {"wordcount", "--partitions", "2"},
-				"map only":  {"--map", "python3 map.py", "--file", mapper},
-				"identity":  {"identity"},
+				"python":    append([]string{"--map", "python3 map.py", "--reduce", "python3 reduce.py", "--partitions", "2", "--input", few}, python...),
+				"shell":     append([]string{"--map", "sh map.sh", "--reduce", "sh reduce.sh", "--partitions", "3", "--input", in}, shell...),
+				"map only":  append([]string{"--map", "sh map.sh", "--input", in}, shell...),
+				"wordcount": {"wordcount", "--partitions", "2", "--input", in},
+				"identity":  {"identity", "--input", in},
 			} {
 				output := fmt.Sprintf("%s-%s", program, size)
-				args = append([]string{"run", "--input", in, "--output", output}, args...)
+				args = append([]string{"run", "--output", output}, args...)
 				if size != "" {
 					args = append(args, "--subset-size", size)
 				}

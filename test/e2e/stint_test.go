@@ -29,6 +29,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // other users execute the binary
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	binary = filepath.Join(dir, "stint")
 	if out, err := exec.Command("go", "build", "-o", binary, "stint/cmd/stint").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
@@ -47,6 +51,7 @@ type home struct {
 	t    *testing.T
 	dir  string // everything of the test
 	data string
+	user *syscall.Credential // whose commands they are; nil: ours
 }
 
 func newHome(t *testing.T) *home {
@@ -100,9 +105,17 @@ func (h *home) read(path string) string {
 
 func (h *home) command(args ...string) *exec.Cmd {
 	c := exec.CommandContext(context.WithoutCancel(h.t.Context()), binary, args...) // a test ends what it began itself
+	h.settle(c)
+	return c
+}
+
+// settle gives a command the test's folder, environment and user.
+func (h *home) settle(c *exec.Cmd) {
 	c.Dir = h.dir
 	c.Env = append(os.Environ(), "STINT_DATA="+h.data, "LC_ALL=C")
-	return c
+	if h.user != nil {
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: h.user}
+	}
 }
 
 // result is how a command ended and what it printed.
@@ -125,7 +138,12 @@ type running struct {
 
 func (h *home) begin(args ...string) *running {
 	h.t.Helper()
-	r := &running{cmd: h.command(args...), out: new(bytes.Buffer), err: new(bytes.Buffer)}
+	return h.start(h.command(args...))
+}
+
+func (h *home) start(c *exec.Cmd) *running {
+	h.t.Helper()
+	r := &running{cmd: c, out: new(bytes.Buffer), err: new(bytes.Buffer)}
 	r.cmd.Stdout, r.cmd.Stderr = r.out, r.err
 	if err := r.cmd.Start(); err != nil {
 		h.t.Fatal(err)
@@ -175,12 +193,19 @@ func document(t *testing.T, text string) stint.Execution {
 func (h *home) up(nodes int) *running {
 	h.t.Helper()
 	r := h.begin("up", "--data", h.data, "--listen", "127.0.0.1:0", "--nodes", strconv.Itoa(nodes), "--slots", "1")
+	h.awaitNodes(r, nodes)
+	return r
+}
+
+// awaitNodes returns once so many nodes of a service are ready. The service is
+// stopped when the test ends, if it was not before.
+func (h *home) awaitNodes(up *running, nodes int) {
+	h.t.Helper()
 	h.t.Cleanup(func() {
-		_ = r.cmd.Process.Signal(syscall.SIGTERM) // it may have been killed
-		_ = r.cmd.Wait()
+		_ = up.cmd.Process.Signal(syscall.SIGTERM) // it may have been killed
+		_ = up.cmd.Wait()
 	})
 	h.wait("ready nodes", func() bool { return h.readyNodes() == nodes })
-	return r
 }
 
 func (h *home) readyNodes() int {
