@@ -59,11 +59,12 @@ type Grant struct {
 	Sources     []Source    `json:"sources,omitempty"` // of a later stage: where the output of the stage before lies
 }
 
-// Source says which node holds the output of a run of operations.
+// Source says which operations' output a node holds. A node has one Source in a
+// grant.
 type Source struct {
-	Ops     Range  `json:"ops"`
-	Node    NodeID `json:"node"`
-	Address string `json:"address"` // host:port of the node's data plane
+	Node    NodeID  `json:"node"`
+	Address string  `json:"address"` // host:port of the node's data plane
+	Ops     []Range `json:"ops"`     // sorted
 }
 
 // Retract asks a node to give back operations of a job that it has not begun,

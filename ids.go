@@ -32,7 +32,7 @@ func (j JobID) String() string { return "j-" + strconv.FormatUint(uint64(j), 10)
 func ParseJobID(s string) (JobID, error) {
 	digits, ok := strings.CutPrefix(s, "j-")
 	n, err := strconv.ParseUint(digits, 10, 32)
-	if !ok || err != nil || n == 0 || (JobID(n)).String() != s {
+	if !ok || err != nil || n == 0 || JobID(n).String() != s {
 		return 0, Errorf(Invalid, "job %q: expected j-1, j-2, …", s)
 	}
 	return JobID(n), nil

@@ -109,6 +109,18 @@ func SubtractRange(list []Range, r Range) []Range {
 	return out
 }
 
+// ClipRanges returns what a sorted list of ranges and a range have in common.
+func ClipRanges(list []Range, r Range) []Range {
+	var out []Range
+	for _, l := range list {
+		l.From, l.To = max(l.From, r.From), min(l.To, r.To)
+		if l.From < l.To {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
 // CountRanges returns the number of operations in a list of ranges.
 func CountRanges(list []Range) int {
 	n := 0

@@ -85,7 +85,7 @@ func TestTwoAgentsPerformAShuffle(t *testing.T) {
 	b.grant(t, stint.Grant{Execution: execX, Job: 2, Ops: ops(2, 4), Subsets: subsets[2:]})
 	a.awaitDone(t, 2)
 	b.awaitDone(t, 2)
-	sources := []stint.Source{{Ops: ops(0, 2), Node: nodeA, Address: a.hello.Address}, {Ops: ops(2, 4), Node: nodeB, Address: b.hello.Address}}
+	sources := []stint.Source{{Node: nodeA, Address: a.hello.Address, Ops: []stint.Range{ops(0, 2)}}, {Node: nodeB, Address: b.hello.Address, Ops: []stint.Range{ops(2, 4)}}}
 	a.grant(t, stint.Grant{Execution: execX, Job: 3, Stage: 1, Ops: ops(0, 1), Sources: sources})
 	b.grant(t, stint.Grant{Execution: execX, Job: 4, Stage: 1, Ops: ops(1, 2), Sources: sources})
 	a.awaitDone(t, 3)
@@ -309,10 +309,10 @@ func TestBlocksThatAreNotThereAreLostWithTheirNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, source := range []stint.Source{
-		{Ops: ops(0, 1), Node: nodeA, Address: a.hello.Address},            // itself
-		{Ops: ops(0, 1), Node: nodeB, Address: b.hello.Address},            // it is there, the block is not
-		{Ops: ops(0, 1), Node: nodeB, Address: closed.Addr().String()},     // nobody is there
-		{Ops: ops(0, 1), Node: "n-dddddddddddd", Address: b.hello.Address}, // another is there
+		{Ops: []stint.Range{ops(0, 1)}, Node: nodeA, Address: a.hello.Address},            // itself
+		{Ops: []stint.Range{ops(0, 1)}, Node: nodeB, Address: b.hello.Address},            // it is there, the block is not
+		{Ops: []stint.Range{ops(0, 1)}, Node: nodeB, Address: closed.Addr().String()},     // nobody is there
+		{Ops: []stint.Range{ops(0, 1)}, Node: "n-dddddddddddd", Address: b.hello.Address}, // another is there
 	} {
 		a.grant(t, stint.Grant{Execution: execX, Job: stint.JobID(i + 1), Stage: 1, Ops: ops(uint32(i), uint32(i)+1), Sources: []stint.Source{source}})
 	}

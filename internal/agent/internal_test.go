@@ -54,16 +54,16 @@ func TestAnInputThatIsGoneOrForbiddenFailsForGood(t *testing.T) {
 func TestEveryOperationThatIsReadHasAHolder(t *testing.T) {
 	t.Parallel()
 	sources := []stint.Source{
-		{Ops: ops(0, 3), Node: nodeA, Address: "a:1"}, {Ops: ops(3, 5), Node: nodeB, Address: "b:1"}, {Ops: ops(5, 9), Node: nodeA, Address: "a:1"},
+		{Node: nodeA, Address: "a:1", Ops: []stint.Range{ops(0, 3), ops(5, 9)}}, {Node: nodeB, Address: "b:1", Ops: []stint.Range{ops(3, 5)}},
 	}
 	for _, c := range []struct {
 		ops  stint.Range
 		want string
 	}{
 		{ops(0, 9), "n-aaaaaaaaaaaa[{0 3} {5 9}] n-bbbbbbbbbbbb[{3 5}] "},
-		{ops(4, 6), "n-bbbbbbbbbbbb[{4 5}] n-aaaaaaaaaaaa[{5 6}] "},
+		{ops(4, 6), "n-aaaaaaaaaaaa[{5 6}] n-bbbbbbbbbbbb[{4 5}] "},
 		{ops(2, 2), ""},
-		{ops(8, 10), "the grant names no node for 1 operations of the stage before, the first is 9"},
+		{ops(8, 10), "the grant names no node for operations 9 to 9 of the stage before"},
 	} {
 		list, err := holdersOf(c.ops, sources)
 		got := ""

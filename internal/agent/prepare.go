@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -235,22 +236,20 @@ type holder struct {
 // holdersOf says which node to ask for which operations.
 func holdersOf(ops stint.Range, sources []stint.Source) ([]holder, error) {
 	var list []holder
-	missing := []stint.Range{ops}
+	var held []stint.Range
 	for _, s := range sources {
-		part := stint.Range{From: max(s.Ops.From, ops.From), To: min(s.Ops.To, ops.To)}
-		if part.From >= part.To {
-			continue
+		if part := stint.ClipRanges(s.Ops, ops); len(part) > 0 {
+			list = append(list, holder{node: s.Node, address: s.Address, ops: part})
+			held = append(held, part...)
 		}
-		missing = stint.SubtractRange(missing, part)
-		i := slices.IndexFunc(list, func(h holder) bool { return h.node == s.Node && h.address == s.Address })
-		if i < 0 {
-			i = len(list)
-			list = append(list, holder{node: s.Node, address: s.Address})
-		}
-		list[i].ops = stint.UnionRange(list[i].ops, part)
 	}
-	if n := stint.CountRanges(missing); n > 0 {
-		return nil, &lostError{what: fmt.Sprintf("the grant names no node for %d operations of the stage before, the first is %d", n, missing[0].From)}
+	slices.SortFunc(held, func(a, b stint.Range) int { return cmp.Compare(a.From, b.From) })
+	next := ops.From
+	for _, r := range append(held, stint.Range{From: ops.To, To: ops.To}) {
+		if r.From > next {
+			return nil, &lostError{what: fmt.Sprintf("the grant names no node for operations %d to %d of the stage before", next, r.From-1)}
+		}
+		next = max(next, r.To)
 	}
 	return list, nil
 }

@@ -66,40 +66,53 @@ func (s *State) applyAttach(a *AttachRecord) {
 	n.status, n.coolUntil = nodeReady, 0
 	if n.incarnation != a.Node.Incarnation {
 		n.incarnation, n.lastSeq = a.Node.Incarnation, 0
-		s.countUnreported(i, a.Holding.Begun)
-		s.countUnreported(i, a.Holding.Completed)
 		s.void(i)
-		s.nodes[i].voided = nil
+		for _, b := range a.Holding.Begun {
+			s.begunVoided(i, b)
+		}
+		s.keepVoided(i, a.Holding.Completed)
 	}
 	s.compare(i, a.Holding.Completed)
 }
 
-// countUnreported counts attempts that had begun on the node when it ended and
-// of which no report tells any more.
-func (s *State) countUnreported(i uint16, announced []stint.StageOps) {
-	for _, a := range announced {
-		s.eachOp(a, func(_ *stage, n uint32, o *op) {
-			if o.state == granted && o.node == i && o.job != 0 {
-				s.countAttempt(i, a.Stage, n)
-				return
+// keepVoided keeps of the jobs of earlier incarnations what may still be heard
+// of: operations that were completed and whose reports are to be sent again.
+func (s *State) keepVoided(i uint16, completed []stint.StageOps) {
+	n := &s.nodes[i]
+	for v := range n.voided {
+		var kept []stint.Range
+		for _, a := range completed {
+			if a.Stage == n.voided[v].stage {
+				kept = common(n.voided[v].uncounted, a.Ops)
 			}
-			for v := range s.nodes[i].voided {
-				if job := &s.nodes[i].voided[v]; job.stage == a.Stage && s.countVoided(i, job, n) {
-					return
-				}
-			}
-		})
+		}
+		n.voided[v].uncounted = kept
 	}
+	n.dropVoided()
+}
+
+// common returns what is in both of two lists of ranges.
+func common(a, b []stint.Range) []stint.Range {
+	out := a
+	for _, r := range b {
+		out = stint.SubtractRange(out, r)
+	}
+	for _, r := range out {
+		a = stint.SubtractRange(a, r)
+	}
+	return a
+}
+
+func (n *node) dropVoided() {
+	n.voided = slices.DeleteFunc(n.voided, func(v voidedJob) bool { return len(v.uncounted) == 0 })
 }
 
 // countVoided counts an attempt of a voided job, unless it was counted before.
-func (s *State) countVoided(i uint16, v *voidedJob, n uint32) bool {
-	if !stint.RangesContain(v.uncounted, n) {
-		return false
+func (s *State) countVoided(i uint16, v *voidedJob, n uint32) {
+	if stint.RangesContain(v.uncounted, n) {
+		v.uncounted = stint.SubtractRange(v.uncounted, stint.Range{From: n, To: n + 1})
+		s.countAttempt(i, v.stage, n)
 	}
-	v.uncounted = stint.SubtractRange(v.uncounted, stint.Range{From: n, To: n + 1})
-	s.countAttempt(i, v.stage, n)
-	return true
 }
 
 // heard counts the attempt of operation n in a job that a report of node i
@@ -431,11 +444,7 @@ func (s *State) applyDone(i uint16, d stint.Done) {
 			fresh[u.Op] = first
 		}
 	}
-	for _, c := range d.Counters {
-		if fresh[c.Op] {
-			s.addCounter(c)
-		}
-	}
+	s.addCounters(d.Counters, fresh)
 	for _, p := range d.Parts {
 		if !st.spec.Part || int(p.Op) >= len(st.ops) || s.parts[p.Op].Name != "" {
 			continue
@@ -527,6 +536,20 @@ func (*State) learnDuration(st *stage, u stint.OpDone) {
 	}
 	weight := max(0.05, 1/float64(min(st.counts[done], 20)))
 	st.meanMillis += weight * (took - st.meanMillis)
+}
+
+// addCounters adds the counters of operations that are fresh, each once: a node
+// that was asked twice for what it completed may say it twice in one report.
+func (s *State) addCounters(list []stint.CounterDelta, fresh map[uint32]bool) {
+	added := make(map[stint.CounterDelta]bool, len(list))
+	for _, c := range list {
+		name := c
+		name.Value = 0
+		if fresh[c.Op] && !added[name] {
+			added[name] = true
+			s.addCounter(c)
+		}
+	}
 }
 
 func (s *State) addCounter(c stint.CounterDelta) {
@@ -656,7 +679,7 @@ func (s *State) returnedVoided(i uint16, back stint.Returned) {
 			}
 		}
 	}
-	n.voided = slices.DeleteFunc(n.voided, func(v voidedJob) bool { return len(v.uncounted) == 0 })
+	n.dropVoided()
 }
 
 func (s *State) applyVerified(i uint16, v *stint.Verification) {

@@ -30,7 +30,8 @@
 // granted to one node in one incarnation. Only a journaled grant lets a node
 // begin; a grant is used once. Operations leave a node that is alive only by
 // its own word ([stint.Returned]); those of a node that is away or came back in
-// a new incarnation are free at once, because its grants are void.
+// a new incarnation are free at once, because its grants are void. What the node
+// had begun of a voided job is still counted when it tells of it.
 //
 // The first completion that is committed counts. A completion of an operation
 // that has since been granted to another node is refused as superseded.
@@ -40,5 +41,10 @@
 // A silent node is away: its unfinished operations go elsewhere, its blocks are
 // unreachable and not lost. Lost comes later, or at once when its folder is
 // known to be gone; then every operation whose only copy was there and whose
-// output is still needed goes back to pending, all in one record.
+// output is still needed goes back to pending, all in one record. Output that is
+// lost and not needed is marked: it may be needed later, when what was made of
+// it is lost as well.
+//
+// A report from a node that is believed gone, or after a gap, has the node attach
+// anew: what it says then settles what both sides know.
 package coord

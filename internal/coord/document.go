@@ -2,6 +2,7 @@ package coord
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"stint"
@@ -40,10 +41,7 @@ func (s *State) Document(now int64) stint.Execution {
 		}
 	}
 	for g, names := range s.counters {
-		x.Counters[g] = make(map[string]int64, len(names))
-		for n, v := range names {
-			x.Counters[g][n] = v
-		}
+		x.Counters[g] = maps.Clone(names)
 	}
 	x.Progress = progress(x.Operations, s.status)
 	x.Expected = s.expected(now)
@@ -117,6 +115,10 @@ func (s *State) waiting() string {
 		if !s.complete(k) && !s.reachable(k) {
 			return fmt.Sprintf("stage %s: a node that holds its input is away", s.stages[k].spec.Name)
 		}
+	}
+	if last := len(s.failures) - 1; last >= 0 && s.failures[last].Error.Code == stint.Unavailable {
+		f := s.failures[last]
+		return fmt.Sprintf("for node %s, which refused operation %s: %s", f.Node, s.operationID(opKey{f.Stage, f.Op}), f.Error.Error())
 	}
 	return "for a slot"
 }

@@ -28,7 +28,10 @@ func (s *State) assign(d *Delta, now int64, a *Assign) {
 	}
 	st := &s.stages[a.Stage]
 	for jobs := 0; left > 0 && len(st.ready) > 0 && jobs < mostJobs; jobs++ {
-		r := s.cut(st, left, a.Stage == 0 && st.spec.Values == nil)
+		r := s.cut(st, left)
+		if a.Stage == 0 && st.spec.Values == nil {
+			r.To = s.plan.Fitting(r, grantBytes)
+		}
 		s.issue(d, now, i, a.Stage, r)
 		left -= r.Len()
 	}
@@ -70,11 +73,8 @@ func (s *State) reachable(k int) bool {
 
 // cut takes the first run of at most most ready operations that have the same
 // number of attempts behind them.
-func (*State) cut(st *stage, most int, subsets bool) stint.Range {
+func (*State) cut(st *stage, most int) stint.Range {
 	r := st.ready[0]
-	if subsets {
-		most = min(most, mostSubsets)
-	}
 	r.To = min(r.To, r.From+uint32(min(most, 1<<20)))
 	first := st.ops[r.From].attempts
 	for n := r.From + 1; n < r.To; n++ {
@@ -117,23 +117,26 @@ func (s *State) grant(id stint.JobID) *stint.Grant {
 	return g
 }
 
-// sourcesOf says who holds the output of a stage's completed operations.
+// sourcesOf says who holds the output of a stage's completed operations: one
+// source per node, in the order in which they first hold one.
 func (s *State) sourcesOf(k int) []stint.Source {
 	st := &s.stages[k]
 	if st.sources != nil {
 		return st.sources
 	}
+	place := make(map[uint16]int, len(s.nodes))
 	for n := range st.ops {
 		o := &st.ops[n]
 		if o.state != done {
 			continue
 		}
-		holder := &s.nodes[o.node]
-		if last := len(st.sources) - 1; last >= 0 && st.sources[last].Node == holder.id && st.sources[last].Ops.To == uint32(n) {
-			st.sources[last].Ops.To++
-			continue
+		at, known := place[o.node]
+		if !known {
+			at = len(st.sources)
+			place[o.node] = at
+			st.sources = append(st.sources, stint.Source{Node: s.nodes[o.node].id, Address: s.nodes[o.node].address})
 		}
-		st.sources = append(st.sources, stint.Source{Ops: stint.Range{From: uint32(n), To: uint32(n) + 1}, Node: holder.id, Address: holder.address})
+		st.sources[at].Ops = stint.AddToRanges(st.sources[at].Ops, uint32(n))
 	}
 	return st.sources
 }
@@ -141,8 +144,7 @@ func (s *State) sourcesOf(k int) []stint.Source {
 func clip(sources []stint.Source, r stint.Range) []stint.Source {
 	var out []stint.Source
 	for _, src := range sources {
-		src.Ops.From, src.Ops.To = max(src.Ops.From, r.From), min(src.Ops.To, r.To)
-		if src.Ops.From < src.Ops.To {
+		if src.Ops = stint.ClipRanges(src.Ops, r); len(src.Ops) > 0 {
 			out = append(out, src)
 		}
 	}

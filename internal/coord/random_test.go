@@ -129,7 +129,7 @@ func (w *randomWalk) step() {
 		a := &Attach{Node: stint.Node{ID: id, Name: string(id), Incarnation: incarnation, Slots: 1 + w.rng.IntN(2), Address: "a:1"}}
 		if w.rng.IntN(3) == 0 {
 			a.Node.Incarnation += stint.Incarnation(w.rng.IntN(2))
-			a.Holding = stint.Holding{Completed: w.someOps(), Begun: w.someOps(), Jobs: []stint.JobID{w.someJob()}}
+			a.Holding = stint.Holding{Completed: w.someOps(), Begun: []stint.Begun{{Job: w.someJob(), Ops: stint.Range{From: 1, To: 4}}}, Jobs: []stint.JobID{w.someJob()}}
 		}
 		w.take(Event{Attach: a})
 	case 2, 3, 4:
@@ -161,21 +161,22 @@ func (w *randomWalk) someOps() []stint.StageOps {
 
 func (w *randomWalk) report(id stint.NodeID, incarnation stint.Incarnation) *stint.Report {
 	r := &stint.Report{Execution: scriptExecution, Node: id, Incarnation: incarnation, Seq: 1 + uint64(w.rng.IntN(2))}
-	i, known := w.state.nodeIndex(id)
-	if known {
+	var jobs []stint.JobID
+	if i, known := w.state.nodeIndex(id); known {
+		jobs = w.state.nodes[i].jobs
 		r.Seq += w.state.nodes[i].lastSeq - uint64(w.rng.IntN(2))
 	}
 	for range 1 + w.rng.IntN(3) {
-		w.fill(r, i, known)
+		w.fill(r, jobs)
 	}
 	return r
 }
 
-// fill adds something about a job, mostly one of the node's own.
-func (w *randomWalk) fill(r *stint.Report, i uint16, known bool) {
+// fill adds something about a job, mostly one of those that the node has.
+func (w *randomWalk) fill(r *stint.Report, jobs []stint.JobID) {
 	id := w.someJob()
-	if known && len(w.state.nodes[i].jobs) > 0 && w.rng.IntN(5) > 0 {
-		id = w.state.nodes[i].jobs[w.rng.IntN(len(w.state.nodes[i].jobs))]
+	if len(jobs) > 0 && w.rng.IntN(5) > 0 {
+		id = jobs[w.rng.IntN(len(jobs))]
 	}
 	stage, ops := w.rng.IntN(len(w.state.stages)), stint.Range{From: uint32(w.rng.IntN(6))}
 	if j := w.state.jobs[id]; j != nil {

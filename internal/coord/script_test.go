@@ -107,7 +107,11 @@ func (s *script) command(name string, args []string) {
 	case "report":
 		s.report(args)
 	case "gone", "lost":
-		s.step(Event{Gone: &Gone{Node: nodeID(args[0]), Lost: name == "lost"}})
+		g := &Gone{Node: nodeID(args[0]), Lost: name == "lost"}
+		if len(args) > 1 {
+			g.Session = uint64(s.number(strings.TrimPrefix(args[1], "session=")))
+		}
+		s.step(Event{Gone: g})
 	case "result":
 		s.result(args)
 	case "terminate":
@@ -219,6 +223,8 @@ func (s *script) attach(args []string) {
 		switch key {
 		case "inc":
 			a.Node.Incarnation = stint.Incarnation(s.number(value))
+		case "session":
+			a.Session = uint64(s.number(value))
 		case "slots":
 			a.Node.Slots = int(s.number(value))
 		case "addr":
@@ -232,7 +238,10 @@ func (s *script) attach(args []string) {
 		case "completed":
 			a.Holding.Completed = append(a.Holding.Completed, s.stageOps(value))
 		case "begun":
-			a.Holding.Begun = append(a.Holding.Begun, s.stageOps(value))
+			job, ops, _ := strings.Cut(value, ":")
+			for _, r := range s.ranges(ops) {
+				a.Holding.Begun = append(a.Holding.Begun, stint.Begun{Job: stint.JobID(s.number(job)), Ops: r})
+			}
 		default:
 			s.t.Fatalf("attach: %q", arg)
 		}
@@ -382,7 +391,7 @@ func partNames(parts []stint.Part) (names []string) {
 func recordText(r Record) string {
 	switch {
 	case r.Attach != nil:
-		return fmt.Sprintf("attach %s inc=%d completed=%s begun=%s", r.Attach.Node.ID, r.Attach.Node.Incarnation, opsText(r.Attach.Holding.Completed), opsText(r.Attach.Holding.Begun))
+		return fmt.Sprintf("attach %s inc=%d completed=%s begun=%s", r.Attach.Node.ID, r.Attach.Node.Incarnation, opsText(r.Attach.Holding.Completed), begunText(r.Attach.Holding.Begun))
 	case r.Grant != nil:
 		return fmt.Sprintf("grant %s of stage %d %s to %s inc=%d attempt=%d", r.Grant.Job, r.Grant.Stage, rangesText([]stint.Range{r.Grant.Ops}), r.Grant.Node, r.Grant.Incarnation, r.Grant.Attempt)
 	case r.Report != nil:
@@ -440,10 +449,18 @@ func opsText(list []stint.StageOps) string {
 	return "(" + strings.Join(words, " ") + ")"
 }
 
+func begunText(list []stint.Begun) string {
+	words := make([]string, 0, len(list))
+	for _, b := range list {
+		words = append(words, fmt.Sprintf("%s:%s", b.Job, rangesText([]stint.Range{b.Ops})))
+	}
+	return "(" + strings.Join(words, " ") + ")"
+}
+
 func sourcesText(list []stint.Source) string {
 	words := make([]string, 0, len(list))
 	for _, s := range list {
-		words = append(words, fmt.Sprintf("%s@%s", rangesText([]stint.Range{s.Ops}), s.Node))
+		words = append(words, fmt.Sprintf("%s@%s", rangesText(s.Ops), s.Node))
 	}
 	return "(" + strings.Join(words, " ") + ")"
 }

@@ -106,14 +106,23 @@ type StageCore struct {
 	Performed  int64             `json:"performed"`
 }
 
-// Snapshot packs the state. With all it holds every chunk, otherwise those that
-// changed since the last call.
-func (s *State) Snapshot(all bool) Snapshot {
+// SnapshotAll packs the state with every chunk.
+func (s *State) SnapshotAll() Snapshot {
+	for k := range s.stages {
+		for c := range s.stages[k].dirty {
+			s.stages[k].dirty[c] = true
+		}
+	}
+	return s.Snapshot()
+}
+
+// Snapshot packs the state with the chunks that changed since the last call.
+func (s *State) Snapshot() Snapshot {
 	snap := Snapshot{Version: s.version, Core: s.core()}
 	for k := range s.stages {
 		st := &s.stages[k]
 		for c := range st.dirty {
-			if all || st.dirty[c] {
+			if st.dirty[c] {
 				snap.Chunks = append(snap.Chunks, Chunk{Stage: k, Index: c, Data: st.pack(c)})
 				st.dirty[c] = false
 			}

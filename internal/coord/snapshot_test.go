@@ -23,8 +23,8 @@ func walked(t *testing.T) *randomWalk {
 func TestASnapshotDoesNotChangeWhenTheStateGoesOn(t *testing.T) {
 	t.Parallel()
 	w := newRandomWalk(t, 3)
-	w.take(Event{Attach: &Attach{Node: stint.Node{ID: "n0", Incarnation: 1, Slots: 1}}})
-	w.take(Event{Assign: &Assign{Node: "n0", Incarnation: 1, Count: 2}})
+	w.state.Step(Event{At: 1000, Attach: &Attach{Node: stint.Node{ID: "n0", Incarnation: 1, Slots: 1}}})
+	w.state.Step(Event{At: 1000, Assign: &Assign{Node: "n0", Incarnation: 1, Count: 2}})
 	report := func(seq uint64, n uint32) Event {
 		return Event{Report: &stint.Report{Node: "n0", Incarnation: 1, Seq: seq, Done: []stint.Done{{
 			Job: 1, Ops: []stint.OpDone{{Op: n}},
@@ -33,7 +33,7 @@ func TestASnapshotDoesNotChangeWhenTheStateGoesOn(t *testing.T) {
 		}}}}
 	}
 	w.state.Step(report(1, 0))
-	snap := w.state.Snapshot(true)
+	snap := w.state.SnapshotAll()
 	before, err := wire.Marshal(snap)
 	if err != nil {
 		t.Fatal(err)
@@ -49,18 +49,33 @@ func TestASnapshotDoesNotChangeWhenTheStateGoesOn(t *testing.T) {
 	}
 }
 
+func TestACompletionThatIsToldTwiceInOneReportCountsOnce(t *testing.T) {
+	t.Parallel()
+	w := newRandomWalk(t, 3)
+	w.state.Step(Event{At: 1000, Attach: &Attach{Node: stint.Node{ID: "n0", Incarnation: 1, Slots: 1}}})
+	w.state.Step(Event{At: 1000, Assign: &Assign{Node: "n0", Incarnation: 1, Count: 2}})
+	counter := stint.CounterDelta{Group: "g", Name: "n", Value: 3}
+	w.state.Step(Event{Report: &stint.Report{Node: "n0", Incarnation: 1, Seq: 1, Done: []stint.Done{{
+		Job: 1, Ops: []stint.OpDone{{BytesOut: 5}, {BytesOut: 5}}, Counters: []stint.CounterDelta{counter, counter},
+	}}}})
+	doc := w.state.Document(2000)
+	if got := doc.Counters["g"]["n"]; got != 3 || doc.Stages[0].BytesOut != 5 {
+		t.Errorf("counter %d, want 3; %d bytes, want 5", got, doc.Stages[0].BytesOut)
+	}
+}
+
 func TestASnapshotHoldsTheChunksThatChanged(t *testing.T) {
 	t.Parallel()
 	w := newRandomWalk(t, 3)
-	if got, want := len(w.state.Snapshot(true).Chunks), len(w.plan.Spec.Stages); got != want {
+	if got, want := len(w.state.SnapshotAll().Chunks), len(w.plan.Spec.Stages); got != want {
 		t.Errorf("%d chunks with all, want %d", got, want)
 	}
-	if got := len(w.state.Snapshot(false).Chunks); got != 0 {
+	if got := len(w.state.Snapshot().Chunks); got != 0 {
 		t.Errorf("%d chunks although nothing changed", got)
 	}
 	w.state.Step(Event{Attach: &Attach{Node: stint.Node{ID: "n0", Incarnation: 1, Slots: 1}}})
 	w.state.Step(Event{Assign: &Assign{Node: "n0", Incarnation: 1, Count: 1}})
-	snap := w.state.Snapshot(false)
+	snap := w.state.Snapshot()
 	if len(snap.Chunks) != 1 || snap.Chunks[0].Stage != 0 {
 		t.Errorf("chunks %+v after a grant of stage 0", snap.Chunks)
 	}
@@ -87,7 +102,7 @@ func TestADamagedSnapshotIsRefused(t *testing.T) {
 		"an exception of no operation":  func(s *Snapshot) { s.Core.Exceptions = []ExceptionCore{{Op: 1 << 20}} },
 		"a voided job beyond its stage": func(s *Snapshot) { s.Core.Nodes[0].Voided = []VoidedCore{{Uncounted: []stint.Range{{To: 1 << 20}}}} },
 	} {
-		snap := w.state.Snapshot(true)
+		snap := w.state.SnapshotAll()
 		if _, err := Restore(w.plan, w.request, 1, snap); err != nil {
 			t.Fatalf("the snapshot itself: %v", err)
 		}
@@ -106,7 +121,7 @@ func FuzzRestore(f *testing.F) {
 	f.Add(uint16(40), byte(7))
 	f.Fuzz(func(t *testing.T, at uint16, value byte) {
 		w := walked(t)
-		b, err := wire.Marshal(w.state.Snapshot(true))
+		b, err := wire.Marshal(w.state.SnapshotAll())
 		if err != nil {
 			t.Fatal(err)
 		}

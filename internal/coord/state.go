@@ -8,15 +8,15 @@ import (
 // Numbers that the rules use. Times are milliseconds.
 const (
 	defaultAttempts  = 4
-	maxInfraFailures = 20     // of one operation, that are not the program's fault
-	backoffFirst     = 200    // before the second attempt; doubled for each further one
-	backoffMost      = 30_000 // of any wait between attempts
-	avoidFor         = 2_000  // how long after its back-off an operation waits for a node other than the one it failed on
-	coolDown         = 5_000  // of a node that said it cannot perform operations now
-	keptFailures     = 20     // in the document
-	leastMillis      = 0.004  // duration of an operation that took less than a clock tick
-	errandPause      = 1_000  // before an errand that could not be run is tried again
-	mostSubsets      = 2048   // operations in a job that carries their subsets
+	maxInfraFailures = 20      // of one operation, that are not the program's fault
+	backoffFirst     = 200     // before the second attempt; doubled for each further one
+	backoffMost      = 30_000  // of any wait between attempts
+	avoidFor         = 2_000   // how long after its back-off an operation waits for a node other than the one it failed on
+	coolDown         = 5_000   // of a node that said it cannot perform operations now
+	keptFailures     = 20      // in the document
+	leastMillis      = 0.004   // duration of an operation that took less than a clock tick
+	errandPause      = 1_000   // before an errand that could not be run is tried again
+	grantBytes       = 2 << 20 // of the subsets in one grant, so that it fits a message of the link
 )
 
 // opState is where an operation is in its life.
@@ -97,12 +97,13 @@ type node struct {
 	performed   bool // an operation of this execution was begun there
 	queued      int  // granted and not begun
 	begun       int
+	session     uint64      // the latest, as this server counts; not recorded
 	called      bool        // to attach anew, and not yet attached; not recorded
-	voided      []voidedJob // in this incarnation, that may still be heard of
+	voided      []voidedJob // that may still be heard of
 }
 
-// voidedJob is a job that was ended while its node was away: the node may have
-// begun operations of it, and says so when it is back.
+// voidedJob is a job that was ended while its node was away, or by its start
+// anew: the node may have begun operations of it, and says so when it is back.
 type voidedJob struct {
 	id        stint.JobID
 	stage     int

@@ -28,7 +28,7 @@ func restored(t *testing.T, s *State, p *plan.Plan, req stint.Request) *State {
 	for k := range s.stages {
 		dirty[k] = slices.Clone(s.stages[k].dirty)
 	}
-	b, err := wire.Marshal(s.Snapshot(true))
+	b, err := wire.Marshal(s.SnapshotAll())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func diff(a, b *State) string {
 		cmpopts.IgnoreFields(State{}, "plan", "epoch", "request", "messages", "errandAt", "errandErr"),
 		cmpopts.IgnoreFields(stage{}, "sources", "dirty"), // what is computed or noted again
 		cmpopts.IgnoreFields(job{}, "asked"),
-		cmpopts.IgnoreFields(node{}, "coolUntil", "called"),
+		cmpopts.IgnoreFields(node{}, "coolUntil", "called", "session"),
 		cmpopts.SortSlices(func(x, y opKey) bool { return compareKeys(x, y) < 0 }),
 		cmpopts.EquateEmpty(),
 		cmp.Comparer(func(x, y nodeStatus) bool { return (x == nodeLost) == (y == nodeLost) }),                 // the rest is observed anew

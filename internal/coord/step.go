@@ -20,10 +20,12 @@ type Event struct {
 	Begin     bool // the first event after New
 }
 
-// Attach says that a node has a session with this server.
+// Attach says that a node has a session with this server. Sessions are numbered
+// by the server that has them, later ones higher.
 type Attach struct {
 	Node    stint.Node
 	Holding stint.Holding
+	Session uint64
 }
 
 // Assign is the scheduler's wish that a node gets more operations of a stage.
@@ -42,10 +44,13 @@ type RetractAsk struct {
 	Count int
 }
 
-// Gone says that a node is away or, with Lost, that its blocks are gone too.
+// Gone says that a node is away or, with Lost, that its blocks are gone too. It
+// was decided after the node's session of that number had ended, and says
+// nothing of later ones.
 type Gone struct {
-	Node stint.NodeID
-	Lost bool
+	Node    stint.NodeID `json:"node"`
+	Lost    bool         `json:"lost"`
+	Session uint64       `json:"session,omitempty"`
 }
 
 // Record is one journaled change. At is in milliseconds since 1970; exactly one
@@ -177,8 +182,8 @@ func (s *State) attach(d *Delta, now int64, a *Attach) {
 		return
 	}
 	i, known := s.nodeIndex(id)
-	if known && a.Node.Incarnation < s.nodes[i].incarnation {
-		return // a session of an older process; the newer one is what counts
+	if known && (a.Node.Incarnation < s.nodes[i].incarnation || a.Session < s.nodes[i].session) {
+		return // an older session, or one of an older process; the newer one is what counts
 	}
 	fresh := !known || s.nodes[i].incarnation != a.Node.Incarnation || s.nodes[i].status == nodeLost
 	if fresh || s.nodes[i].address != a.Node.Address || s.nodes[i].slots != a.Node.Slots {
@@ -190,7 +195,7 @@ func (s *State) attach(d *Delta, now int64, a *Attach) {
 		s.record(d, Record{At: now, Attach: &AttachRecord{Node: a.Node, Holding: holding}})
 		i, _ = s.nodeIndex(id)
 	}
-	s.nodes[i].status, s.nodes[i].called = nodeReady, false
+	s.nodes[i].status, s.nodes[i].called, s.nodes[i].session = nodeReady, false, a.Session
 	s.reconcile(d, i, a.Holding)
 }
 
@@ -271,7 +276,7 @@ func (s *State) gone(d *Delta, now int64, g *Gone) {
 	if !known || s.nodes[i].status == nodeLost || !g.Lost && s.nodes[i].status == nodeAway {
 		return
 	}
-	if s.status.Final() || s.status == stint.Terminating {
+	if s.status.Final() || s.status == stint.Terminating || g.Session < s.nodes[i].session {
 		return
 	}
 	s.record(d, Record{At: now, Gone: g})

@@ -14,17 +14,18 @@ type share struct {
 	offset, length int64
 }
 
-// cutObjects makes the plan's cuts and returns the first operation of each part
-// and the number of all operations, or nil if the stage writes no parts.
-func (p *Plan) cutObjects(wholes, output bool) []uint32 {
-	if !output {
-		p.cutShare(share{to: len(p.Listing.Objects)}, wholes)
-		return nil
-	}
+// cutAll makes the plan's cuts where parts do not matter.
+func (p *Plan) cutAll(split stint.Split) {
+	p.cutShare(share{to: len(p.Listing.Objects)}, split)
+}
+
+// cutParts makes the plan's cuts part by part, and returns the first operation
+// of each part and the number of all operations.
+func (p *Plan) cutParts(split stint.Split) []uint32 {
 	var parts []uint32
-	for _, s := range shares(p.Listing.Objects, wholes) {
+	for _, s := range shares(p.Listing.Objects, split) {
 		before := len(p.cuts)
-		p.cutShare(s, wholes)
+		p.cutShare(s, split)
 		if len(p.cuts) > before {
 			parts = append(parts, uint32(before))
 		}
@@ -35,7 +36,7 @@ func (p *Plan) cutObjects(wholes, output bool) []uint32 {
 // shares separates a listing into parts, by size and names alone. An object of
 // more than [PartBytes] that may be cut is several parts; others follow each
 // other in one until it would grow too large, or until the hash of a name ends it.
-func shares(objects []stint.Object, wholes bool) []share {
+func shares(objects []stint.Object, split stint.Split) []share {
 	var out []share
 	var open share
 	var bytes int64
@@ -46,7 +47,7 @@ func shares(objects []stint.Object, wholes bool) []share {
 		open, bytes = share{from: next, to: next}, 0
 	}
 	for i, o := range objects {
-		if o.Size > PartBytes && !wholes {
+		if o.Size > PartBytes && split != stint.SplitFiles {
 			end(i)
 			for off := int64(0); off < o.Size; off += PartBytes {
 				out = append(out, share{from: i, to: i + 1, offset: off, length: min(PartBytes, o.Size-off)})
@@ -69,12 +70,12 @@ func shares(objects []stint.Object, wholes bool) []share {
 
 // cutShare cuts one share into operations: objects over the subset size at its
 // multiples, smaller ones packed. Without packing every object is by itself.
-func (p *Plan) cutShare(s share, wholes bool) {
+func (p *Plan) cutShare(s share, split stint.Split) {
 	if s.length > 0 {
 		p.cutObject(s.from, s.offset, s.offset+s.length)
 		return
 	}
-	size := p.Choice.SubsetSize
+	size, wholes := p.Choice.SubsetSize, split == stint.SplitFiles
 	pack := packer{plan: p, alone: wholes || p.Choice.Exact}
 	for i := s.from; i < s.to; i++ {
 		o := p.Listing.Objects[i]

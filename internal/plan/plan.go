@@ -71,15 +71,16 @@ func Choose(req stint.Request, listing stint.Listing, slots int) (Choice, error)
 		c.Partitions = int(min(max(ceil(total, per), 1), maxAutoParts))
 	}
 	if c.SubsetSize == 0 {
-		c.SubsetSize = chosenSubset(total, int64(max(slots, 1)), int64(c.Partitions), listing.Range != nil)
+		c.SubsetSize = chosenSubset(listing, int64(max(slots, 1)), int64(c.Partitions))
 	}
 	return c, nil
 }
 
-func chosenSubset(total, slots, partitions int64, values bool) int64 {
+func chosenSubset(listing stint.Listing, slots, partitions int64) int64 {
+	total := totalSize(listing)
 	size := ceil(total, slots*4)
 	least := ceil(total*partitions, autoPieces)
-	if values {
+	if listing.Range != nil {
 		return max(min(size, PartValues), least, 1)
 	}
 	size = min(max(size, minChosenSubset), maxChosenSubset)
@@ -153,9 +154,16 @@ func (p *Plan) fromInput(spec stint.StageSpec, last bool) (_ stint.StageSpec, pa
 	var n int64
 	if r := p.Listing.Range; r != nil {
 		spec.Values, spec.Each = r, p.Choice.SubsetSize
-		n, parts = cutRange(&spec, output)
+		n = ceil(r.Count, spec.Each)
+		if output {
+			n, parts = cutRange(&spec)
+		}
 	} else {
-		parts = p.cutObjects(spec.Input.Split == stint.SplitFiles, output)
+		if output {
+			parts = p.cutParts(spec.Input.Split)
+		} else {
+			p.cutAll(spec.Input.Split)
+		}
 		n = int64(len(p.cuts))
 	}
 	if n > MaxOperations {
@@ -172,13 +180,10 @@ func (p *Plan) fromInput(spec stint.StageSpec, last bool) (_ stint.StageSpec, pa
 	return spec, parts, nil
 }
 
-// cutRange cuts a generated range; where parts matter, each of [PartValues]
+// cutRange cuts a generated range whose parts matter: each of [PartValues]
 // values is cut by itself.
-func cutRange(spec *stint.StageSpec, output bool) (n int64, parts []uint32) {
+func cutRange(spec *stint.StageSpec) (n int64, parts []uint32) {
 	count := spec.Values.Count
-	if !output {
-		return ceil(count, spec.Each), nil
-	}
 	spec.PerPart, spec.Each = PartValues, min(spec.Each, PartValues)
 	perPart := ceil(PartValues, spec.Each)
 	n = count/PartValues*perPart + ceil(count%PartValues, spec.Each)
@@ -228,6 +233,26 @@ func (p *Plan) Subset(op uint32) stint.Subset {
 	return stint.Subset{Pieces: pieces}
 }
 
+// pieceBytes is what a piece takes in a message beside the object's names.
+const pieceBytes = 64
+
+// Fitting returns the end of the longest run of operations of the first stage
+// that begins as ops does, ends no later, and whose subsets take at most so many
+// bytes in a message; it is at least one operation.
+func (p *Plan) Fitting(ops stint.Range, bytes int) uint32 {
+	for n := ops.From; n < ops.To; n++ {
+		c := p.cuts[n]
+		for i := range max(c.count, 1) {
+			o := p.Listing.Objects[c.object+i]
+			bytes -= pieceBytes + len(o.URL) + len(o.Version)
+		}
+		if bytes < 0 {
+			return max(n, ops.From+1)
+		}
+	}
+	return ops.To
+}
+
 // Reads returns the operations of the stage before that operation op of a later
 // stage reads.
 func (p *Plan) Reads(stage int, op uint32) stint.Range {
@@ -237,7 +262,7 @@ func (p *Plan) Reads(stage int, op uint32) stint.Range {
 	return stint.Range{To: p.Spec.Stages[stage-1].Operations}
 }
 
-var stageName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`) //nolint:gochecknoglobals // immutable
+var stageName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
 
 // ProgramDigest returns the digest of the program: its stages and its files.
 func (p *Plan) ProgramDigest() stint.Digest { return p.digest }

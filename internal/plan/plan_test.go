@@ -25,14 +25,14 @@ func stage(name string, edge stint.Edge) stint.Stage {
 	return stint.Stage{Name: name, Action: stint.Action{Native: "identity"}, Input: edge}
 }
 
-func mapOnly(split stint.Split) stint.Request {
+func mapOnly() stint.Request {
 	return stint.Request{Output: "file:///out", Program: stint.Program{Name: "p", Stages: []stint.Stage{
-		stage("map", stint.Edge{Kind: stint.FromInput, Split: split}),
+		stage("map", stint.Edge{Kind: stint.FromInput}),
 	}}}
 }
 
 func withReduce(partitions int) stint.Request {
-	req := mapOnly("")
+	req := mapOnly()
 	req.Program.Stages = append(req.Program.Stages, stage("reduce", stint.Edge{Kind: stint.Shuffle, From: "map", Partitions: partitions}))
 	return req
 }
@@ -98,7 +98,7 @@ func runScript(t *testing.T, text string) string {
 		if len(words) == 0 || words[0] != "plan" {
 			continue
 		}
-		req, listing, slots := mapOnly(""), stint.Listing{}, 4
+		req, listing, slots := mapOnly(), stint.Listing{}, 4
 		for _, word := range words[1:] {
 			key, value, _ := strings.Cut(word, "=")
 			switch key {
@@ -237,7 +237,7 @@ func TestTooMuchIsRefused(t *testing.T) {
 		says    string
 	}{
 		{"operations of a range", withReduce(1), values(MaxOperations + 1), Choice{SubsetSize: 1}, "--subset-size"},
-		{"operations of parts", mapOnly(""), values(MaxOperations + 1), Choice{SubsetSize: 1}, "--subset-size"},
+		{"operations of parts", mapOnly(), values(MaxOperations + 1), Choice{SubsetSize: 1}, "--subset-size"},
 		{"operations of objects", withReduce(1), objects(MaxOperations + 1), Choice{SubsetSize: 1, Exact: true}, "--subset-size"},
 		{"pieces", withReduce(1000), values(1_000_000), Choice{SubsetSize: 1}, "pieces"},
 	} {
@@ -274,7 +274,7 @@ func TestEqualProgramsHaveEqualDigests(t *testing.T) {
 func TestAPlanIsTheSameWhenItIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	l := objects(1, 70<<20, 3, 0, 200, 5<<20)
-	a, b := made(t, mapOnly(""), l, 3), made(t, mapOnly(""), l, 3)
+	a, b := made(t, mapOnly(), l, 3), made(t, mapOnly(), l, 3)
 	if d := cmp.Diff(a, b, cmp.AllowUnexported(Plan{}, cut{}), cmpopts.IgnoreUnexported(stint.Range{})); d != "" {
 		t.Error(d)
 	}
@@ -286,7 +286,7 @@ func TestWhatAnOperationOfALaterStageReads(t *testing.T) {
 	if got := p.Reads(1, 2); got.From != 0 || got.To != p.Spec.Stages[0].Operations {
 		t.Errorf("a shuffle reads %v", got)
 	}
-	req := mapOnly("")
+	req := mapOnly()
 	req.SubsetSize = 10 << 20
 	g := made(t, req, objects(PartBytes+1, 5), 1)
 	if got := g.Reads(1, 0); got.From != 0 || got.To != 7 {
@@ -349,13 +349,15 @@ func FuzzPlan(f *testing.F) {
 	f.Add(uint64(5), int64(40<<20), int64(0), uint8(4))
 	f.Fuzz(func(t *testing.T, seed uint64, one, other int64, kind uint8) {
 		rng := rand.New(rand.NewPCG(seed, 3))
-		listing := randomListing(rng, kind%5 == 3)
-		req := mapOnly("")
+		listing := randomListing(rng)
+		req := mapOnly()
 		switch kind % 5 {
 		case 1:
 			req.Program.Stages[0].Input.Split = stint.SplitFiles
 		case 2:
 			req = withReduce(0)
+		case 3:
+			listing = stint.Listing{Range: &stint.Values{First: rng.Int64N(100) - 50, Count: rng.Int64N(500_000)}}
 		}
 		var parts []string
 		for i, subset := range []int64{one, other} {
@@ -373,10 +375,7 @@ func FuzzPlan(f *testing.F) {
 	})
 }
 
-func randomListing(rng *rand.Rand, values bool) stint.Listing {
-	if values {
-		return stint.Listing{Range: &stint.Values{First: rng.Int64N(100) - 50, Count: rng.Int64N(500_000)}}
-	}
+func randomListing(rng *rand.Rand) stint.Listing {
 	var list []int64
 	for range rng.IntN(60) {
 		list = append(list, []int64{0, rng.Int64N(1000), rng.Int64N(1 << 20), rng.Int64N(300 << 20), PartBytes, PartBytes + 1}[rng.IntN(6)])
