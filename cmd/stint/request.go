@@ -304,13 +304,13 @@ func location(s string) (string, error) {
 
 // pathURL leaves the characters of a glob as they are.
 func pathURL(path string) string {
-	url := "file://"
+	url := []byte("file://")
 	for i := range len(path) {
 		if c := path[i]; c <= ' ' || c >= 0x7f || c == '%' || c == '#' {
-			url += fmt.Sprintf("%%%02X", c)
+			url = fmt.Appendf(url, "%%%02X", c)
 		} else {
-			url += string(c)
+			url = append(url, c)
 		}
 	}
-	return url
+	return string(url)
 }

@@ -104,7 +104,7 @@ func (a *Agent) restore(ctx context.Context, f *folder, logger *slog.Logger) (*b
 	}
 	ledger := NewLedger(f.node.Node, f.node.Incarnation, maxUnacked)
 	start := time.Now()
-	err = recoverAll(ctx, f, store, ledger, boot != f.node.BootID, logger)
+	err = recoverAll(ctx, store, ledger, boot != f.node.BootID, logger)
 	if err == nil {
 		err = f.verified(boot)
 	}

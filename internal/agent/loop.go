@@ -161,13 +161,14 @@ func (l *loop) work(now time.Time) time.Duration {
 		l.lapse()
 	}
 	l.sendBeat(now)
-	if l.session.lapsed {
+	switch {
+	case l.session.lapsed:
 		for _, x := range l.ledger.Executions() {
 			l.ledger.GiveUp(x)
 		}
-	} else if l.full {
+	case l.full:
 		l.refuseWork(now)
-	} else {
+	default:
 		l.seat(now)
 		l.prepare()
 		l.feed(now)

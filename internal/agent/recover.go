@@ -24,7 +24,7 @@ type recovery struct {
 // say, and verifies it: that every segment is long enough, and if deep every
 // checksum. Blocks that are not whole are not completed operations any more. A
 // log that cannot be read on counts as far as it could be.
-func recoverAll(ctx context.Context, f *folder, store *block.Store, ledger *Ledger, deep bool, logger *slog.Logger) error {
+func recoverAll(ctx context.Context, store *block.Store, ledger *Ledger, deep bool, logger *slog.Logger) error {
 	for _, x := range store.Executions() {
 		r, err := recoverExecution(store, x)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,8 +31,8 @@ func (h *home) upOnSmallDisk(nodes int, folder string, size int) string {
 		h.t.Fatalf("this test needs a mount namespace, as root or where users may make one: %v\n%s", err, out)
 	}
 	folder = filepath.Join(h.data, folder)
-	args := append(unshare, "sh", "-euc", script, "sh", folder, fmt.Sprint(size), binary,
-		"up", "--data", h.data, "--listen", "127.0.0.1:0", "--nodes", fmt.Sprint(nodes), "--slots", "1")
+	args := slices.Concat(unshare, []string{"sh", "-euc", script, "sh", folder, fmt.Sprint(size), binary},
+		[]string{"up", "--data", h.data, "--listen", "127.0.0.1:0", "--nodes", fmt.Sprint(nodes), "--slots", "1"})
 	c := exec.CommandContext(context.WithoutCancel(h.t.Context()), args[0], args[1:]...)
 	h.settle(c)
 	up := h.start(c)
