@@ -1,0 +1,222 @@
+package sim
+
+import (
+	"slices"
+
+	"stint"
+	"stint/internal/agent"
+)
+
+// agentProcess is one life of an agent: its ledger, its slots, its session.
+type agentProcess struct {
+	world       *world
+	machine     *machine
+	incarnation stint.Incarnation
+	ledger      *agent.Ledger
+	slots       []*slot
+	ready       []*order
+	preparing   int
+	session     *session // nil: none
+	dead        bool
+	flushing    bool
+	forgotten   map[stint.ExecutionID]bool
+}
+
+// order is an operation on its way to a slot.
+type order struct {
+	execution stint.ExecutionID
+	grant     *stint.Grant
+	op        uint32
+	inputs    []content
+}
+
+// later has something happen while the process lives, after its pauses.
+func (a *agentProcess) later(d int64, name string, do func()) {
+	w := a.world
+	w.after(d, name, func() {
+		switch {
+		case a.dead:
+		case a.machine.pausedUntil > w.now:
+			a.later(a.machine.pausedUntil-w.now, name, do)
+		default:
+			do()
+		}
+	})
+}
+
+// dial tries to reach the server until it does.
+func (a *agentProcess) dial() {
+	w := a.world
+	a.later(w.between(millisecond, 300*millisecond), "dial", func() {
+		if a.session != nil {
+			return
+		}
+		if w.server == nil || a.machine.linkUp > w.now {
+			a.dial()
+			return
+		}
+		s := &session{world: w, server: w.server, agent: a}
+		a.session = s
+		s.sendUp(toServer{hello: &hello{node: a.machine.document(), holdings: a.ledger.Holdings()}})
+		for _, x := range a.ledger.Executions() {
+			for _, r := range a.ledger.Unacked(x, 0) {
+				s.sendUp(toServer{report: r})
+			}
+		}
+		a.tell()
+	})
+}
+
+func (a *agentProcess) detached(s *session) {
+	if a.session == s && !a.dead {
+		a.session = nil
+		a.dial()
+	}
+}
+
+// arrived takes in what the server said.
+func (a *agentProcess) arrived(m toAgent) {
+	x := m.execution
+	switch msg := m.message; {
+	case m.errand != nil:
+		a.run(*m.errand)
+	case msg.Grant != nil:
+		if ok, _ := a.ledger.Accept(*msg.Grant); !ok {
+			a.world.count(grantRepeated)
+		}
+	case msg.Retract != nil:
+		if back := a.ledger.Retract(*msg.Retract); len(back.Ops) > 0 {
+			a.world.count(retracted)
+		}
+	case msg.Resend != nil:
+		a.resend(x, msg.Resend)
+	case msg.Ack != nil:
+		a.world.books.checkAck(x, a.machine.folder.node, msg.Ack)
+		a.ledger.Acked(x, msg.Ack.Seq, msg.Ack.Incarnation)
+	case msg.Forget:
+		a.forget(x)
+	}
+	a.pump()
+	a.flush()
+}
+
+// resend reports completions again, as the logs have them.
+func (a *agentProcess) resend(x stint.ExecutionID, missed []stint.StageOps) {
+	a.later(a.world.between(0, 3*millisecond), "again", func() {
+		var list []stint.Done
+		for _, s := range missed {
+			for _, r := range s.Ops {
+				for op := r.From; op < r.To; op++ {
+					if d, ok := a.machine.folder.completion(x, s.Stage, op); ok {
+						list = append(list, d)
+					}
+				}
+			}
+		}
+		if !a.forgotten[x] {
+			a.ledger.Again(x, list)
+		}
+		a.flush()
+	})
+}
+
+// completion finds the last completion of an operation in the logs.
+func (f *folder) completion(x stint.ExecutionID, stage int, op uint32) (d stint.Done, found bool) {
+	for _, log := range f.logs {
+		for _, r := range log.records {
+			if log.execution != x || r.done == nil || r.grant.Stage != stage || r.op != op {
+				continue
+			}
+			d, found = stint.Done{Job: r.grant.Job, Stage: stage, Ops: []stint.OpDone{*r.done}, Counters: countersOf(op)}, true
+			if r.part != nil {
+				d.Parts = []stint.Part{*r.part}
+			}
+		}
+	}
+	return d, found
+}
+
+// forget stops and removes everything of an execution.
+func (a *agentProcess) forget(x stint.ExecutionID) {
+	a.forgotten[x] = true
+	a.ledger.Forget(x)
+	a.ready = slices.DeleteFunc(a.ready, func(o *order) bool { return o.execution == x })
+	for _, s := range a.slots {
+		s.forget(x)
+	}
+	a.machine.folder.remove(x)
+}
+
+// flush sends what there is to tell, a little later.
+func (a *agentProcess) flush() {
+	if a.flushing {
+		return
+	}
+	a.flushing = true
+	a.later(a.world.between(millisecond, 8*millisecond), "flush", func() {
+		a.flushing = false
+		a.tell()
+	})
+}
+
+func (a *agentProcess) tell() {
+	if a.session == nil {
+		return
+	}
+	for _, x := range a.ledger.Executions() {
+		for {
+			r, ok := a.ledger.Report(x)
+			if !ok {
+				break
+			}
+			a.session.sendUp(toServer{report: r})
+			if a.world.happens(messageRepeated) {
+				a.session.sendUp(toServer{report: r})
+			}
+		}
+	}
+}
+
+// pump hands out operations as long as there is room for them.
+func (a *agentProcess) pump() {
+	if a.machine.fullUntil > a.world.now {
+		a.later(a.machine.fullUntil-a.world.now, "room", a.pump)
+		return
+	}
+	for len(a.ready)+a.preparing < 2*len(a.slots) {
+		x, ok := a.ledger.Turn(func(stint.ExecutionID) bool { return true })
+		if !ok {
+			break
+		}
+		r, ok := a.ledger.Next(x, 1+a.world.rng.IntN(3))
+		if !ok {
+			break
+		}
+		for op := r.Ops.From; op < r.Ops.To; op++ {
+			a.prepare(&order{execution: x, grant: r.Grant, op: op})
+		}
+	}
+	for _, s := range a.slots {
+		s.next()
+	}
+}
+
+// run runs an errand and says what became of it.
+func (a *agentProcess) run(e stint.Errand) {
+	w := a.world
+	a.later(w.between(millisecond, 200*millisecond), "errand", func() {
+		result := stint.ErrandResult{ID: e.ID}
+		if w.happens(errandUnavailable) {
+			result.Error = stint.Errorf(stint.Unavailable, "not now")
+		} else if r := w.runOf(e.Execution); e.Kind == stint.ErrandCommit {
+			result.Bytes, result.Error = r.commit(w, e.Parts)
+		} else {
+			r.staged = make(map[string]content)
+		}
+		if a.session != nil && !w.happens(errandUnanswered) {
+			a.session.sendUp(toServer{result: &result})
+		} else if a.session != nil {
+			a.session.cut() // the server sends it again, here or elsewhere
+		}
+	})
+}

@@ -1,0 +1,348 @@
+package sim
+
+import (
+	"slices"
+
+	"stint"
+	"stint/internal/coord"
+)
+
+// books are kept beside the cores: what the store has committed, one record
+// after the other, and what workers wrote. They know the protocol's rules and
+// nothing of how the cores keep them.
+type books struct {
+	world *world
+	runs  []*book
+}
+
+// book is what follows from the committed records of one execution.
+type book struct {
+	run       *run
+	ops       [][]opEntry
+	jobs      map[stint.JobID]coord.GrantRecord
+	nodes     map[stint.NodeID]*nodeEntry
+	attempts  map[attempt]bool // that workers wrote down as begun: whether a committed record tells of it
+	performed []int64          // attempts told of, by stage
+	status    stint.ExecutionStatus
+	version   uint64
+	told      told
+}
+
+// told is what people were shown last.
+type told struct {
+	version uint64
+	status  stint.ExecutionStatus
+}
+
+type opEntry struct {
+	done     bool
+	node     stint.NodeID // that has the output, or was granted the operation
+	job      stint.JobID  // granted; 0: none
+	taken    bool         // announced by the node as completed, and not yet reported
+	begun    bool
+	lost     bool // done, and the output is nowhere
+	everDone bool
+	failed   int
+	part     string // that the completion which counts has staged
+}
+
+type nodeEntry struct {
+	incarnation stint.Incarnation
+	seq         uint64
+	lost        bool
+	voided      map[stint.JobID]bool
+}
+
+// attempt names one performance of an operation by its job, which is granted
+// once, and its number.
+type attempt [2]uint32
+
+func (b *books) open(r *run) {
+	e := &book{
+		run: r, jobs: make(map[stint.JobID]coord.GrantRecord), nodes: make(map[stint.NodeID]*nodeEntry),
+		attempts: make(map[attempt]bool), status: stint.Queued,
+	}
+	for _, st := range r.plan.Spec.Stages {
+		e.ops = append(e.ops, make([]opEntry, st.Operations))
+		e.performed = append(e.performed, 0)
+	}
+	b.runs = append(b.runs, e)
+}
+
+func (b *books) find(x stint.ExecutionID) *book {
+	return b.runs[slices.IndexFunc(b.runs, func(e *book) bool { return e.run.id == x })]
+}
+
+// stopped reports whether nothing is dispatched any more.
+func (e *book) stopped() bool { return e.status.Final() || e.status == stint.Terminating }
+
+// enter takes in one committed record.
+func (b *books) enter(r *row, rec coord.Record, version uint64) {
+	e := b.find(r.plan.Spec.Execution)
+	b.world.note("record", version, uint64(rec.At))
+	if version != e.version+1 {
+		b.world.breaks("fold", "record %d follows %d", version, e.version)
+	}
+	e.version = version
+	switch {
+	case rec.Attach != nil:
+		b.enterAttach(e, rec.Attach)
+	case rec.Grant != nil:
+		b.enterGrant(e, rec.Grant)
+	case rec.Report != nil:
+		b.enterReport(e, rec.Report)
+	case rec.Gone != nil:
+		n := e.node(rec.Gone.Node)
+		b.void(e, rec.Gone.Node)
+		if rec.Gone.Lost {
+			n.lost = true
+			b.lose(e, rec.Gone.Node, func(int, uint32) bool { return true })
+		}
+	case rec.Status != nil:
+		b.enterStatus(e, rec.Status)
+	}
+}
+
+func (e *book) node(id stint.NodeID) *nodeEntry {
+	n := e.nodes[id]
+	if n == nil {
+		n = &nodeEntry{voided: make(map[stint.JobID]bool)}
+		e.nodes[id] = n
+	}
+	return n
+}
+
+func (b *books) enterStatus(e *book, s *coord.StatusRecord) {
+	if e.status.Final() && s.Status != e.status {
+		b.world.breaks("final", "%s was %s and is %s", e.run.id, e.status, s.Status)
+	}
+	if e.status == stint.Terminating && s.Status != stint.Terminated && s.Status != stint.Terminating {
+		b.world.breaks("final", "%s was terminating and is %s", e.run.id, s.Status)
+	}
+	e.status = s.Status
+	if s.Status == stint.Completed {
+		b.world.count(completedRuns)
+		if !e.run.committed {
+			b.world.breaks("output", "%s is completed without an output", e.run.id)
+		}
+	}
+	if e.stopped() {
+		for id := range e.nodes {
+			b.void(e, id)
+		}
+	}
+}
+
+func (b *books) enterGrant(e *book, g *coord.GrantRecord) {
+	n := e.node(g.Node)
+	if e.stopped() {
+		b.world.breaks("grant", "%s was granted when %s was %s", g.Job, e.run.id, e.status)
+	}
+	if _, used := e.jobs[g.Job]; used {
+		b.world.breaks("grant", "%s was granted before", g.Job)
+	}
+	if g.Incarnation != n.incarnation {
+		b.world.breaks("grant", "%s is for incarnation %d; the node is in %d", g.Job, g.Incarnation, n.incarnation)
+	}
+	e.jobs[g.Job] = *g
+	for op := g.Ops.From; op < g.Ops.To; op++ {
+		o := &e.ops[g.Stage][op]
+		if o.job != 0 || o.taken {
+			b.world.breaks("grant", "operation %d of stage %d went to %s in %s and to %s in %s", op, g.Stage, o.node, o.job, g.Node, g.Job)
+		}
+		if o.done {
+			b.world.breaks("grant", "operation %d of stage %d is done on %s and went to %s", op, g.Stage, o.node, g.Node)
+		}
+		if !e.hasInputs(g.Stage, op) {
+			b.world.breaks("grant", "operation %d of stage %d went to %s before its inputs were there", op, g.Stage, g.Node)
+		}
+		if o.everDone {
+			b.world.count(performedAgain)
+		}
+		o.job, o.node, o.begun = g.Job, g.Node, false
+	}
+}
+
+// hasInputs reports whether all that an operation reads is done.
+func (e *book) hasInputs(k int, op uint32) bool {
+	if k == 0 {
+		return true
+	}
+	reads := e.run.plan.Reads(k, op)
+	for n := reads.From; n < reads.To; n++ {
+		if o := &e.ops[k-1][n]; !o.done || o.lost {
+			return false
+		}
+	}
+	return true
+}
+
+func (b *books) enterReport(e *book, r *stint.Report) {
+	n := e.node(r.Node)
+	if r.Incarnation != n.incarnation || r.Seq != n.seq+1 {
+		b.world.breaks("ack", "report %d of incarnation %d of %s was taken in after %d of %d", r.Seq, r.Incarnation, r.Node, n.seq, n.incarnation)
+	}
+	n.seq = r.Seq
+	for _, begun := range r.Begun {
+		for op := begun.Ops.From; op < begun.Ops.To; op++ {
+			b.tell(e, r.Node, begun.Job, op)
+			if o := b.granted(e, begun.Job, op); o != nil && o.node == r.Node {
+				o.begun = true
+			}
+		}
+	}
+	for _, d := range r.Done {
+		for _, u := range d.Ops {
+			b.enterDone(e, r, &d, u.Op)
+		}
+	}
+	for _, f := range r.Failures {
+		b.tell(e, r.Node, f.Job, f.Op)
+		if o := b.granted(e, f.Job, f.Op); o != nil && o.node == r.Node {
+			o.job = 0
+			if f.Error.Code == stint.Failed {
+				o.failed++
+			}
+		}
+	}
+	for _, back := range r.Returned {
+		for _, ops := range back.Ops {
+			for op := ops.From; op < ops.To; op++ {
+				if o := b.granted(e, back.Job, op); o != nil && o.node == r.Node && !o.begun {
+					o.job = 0
+				}
+			}
+		}
+	}
+	if r.Verified != nil {
+		b.lose(e, r.Node, func(k int, op uint32) bool { return hasOp(r.Verified.Lost, k, op) })
+	}
+}
+
+// granted returns the entry of an operation if it is granted in that job now.
+func (*books) granted(e *book, id stint.JobID, op uint32) *opEntry {
+	g, known := e.jobs[id]
+	if !known || op < g.Ops.From || op >= g.Ops.To {
+		return nil
+	}
+	if o := &e.ops[g.Stage][op]; o.job == id {
+		return o
+	}
+	return nil
+}
+
+func (b *books) enterDone(e *book, r *stint.Report, d *stint.Done, op uint32) {
+	b.tell(e, r.Node, d.Job, op)
+	o := &e.ops[d.Stage][op]
+	free := o.job == 0 && !o.taken
+	own := o.node == r.Node && (o.job == d.Job || o.taken)
+	if o.done || !free && !own {
+		b.world.count(superseded)
+		return
+	}
+	*o = opEntry{done: true, node: r.Node, everDone: true, failed: o.failed, part: partOf(d, op)}
+}
+
+func partOf(d *stint.Done, op uint32) string {
+	for _, p := range d.Parts {
+		if p.Op == op {
+			return p.Name
+		}
+	}
+	return ""
+}
+
+// tell notes that a committed record speaks of an attempt.
+func (b *books) tell(e *book, node stint.NodeID, id stint.JobID, op uint32) {
+	key := attempt{uint32(id), op}
+	if told, begun := e.attempts[key]; !begun || told {
+		return
+	}
+	e.attempts[key] = true
+	e.performed[e.jobs[id].Stage]++
+	if e.node(node).voided[id] {
+		b.world.count(toldLate)
+	}
+}
+
+func (b *books) enterAttach(e *book, a *coord.AttachRecord) {
+	id := a.Node.ID
+	n := e.node(id)
+	if n.incarnation == a.Node.Incarnation && !n.lost {
+		return // a new address
+	}
+	if n.incarnation != a.Node.Incarnation {
+		b.void(e, id)
+		n.seq = 0
+		for _, begun := range a.Holding.Begun {
+			for op := begun.Ops.From; op < begun.Ops.To; op++ {
+				b.tell(e, id, begun.Job, op)
+			}
+		}
+	}
+	n.incarnation, n.lost = a.Node.Incarnation, false
+	b.lose(e, id, func(k int, op uint32) bool { return !hasOp(a.Holding.Completed, k, op) })
+	for _, s := range a.Holding.Completed {
+		for _, ops := range s.Ops {
+			for op := ops.From; op < ops.To; op++ {
+				o := &e.ops[s.Stage][op]
+				switch {
+				case o.done && o.node == id:
+					o.lost = false
+				case !o.done && o.job == 0 && !o.taken:
+					o.taken, o.node = true, id
+					b.world.count(takenOver)
+				}
+			}
+		}
+	}
+}
+
+// void frees what a node was granted, or had announced.
+func (*books) void(e *book, id stint.NodeID) {
+	for k := range e.ops {
+		for n := range e.ops[k] {
+			if o := &e.ops[k][n]; o.node == id && (o.job != 0 || o.taken) {
+				if o.job != 0 {
+					e.nodes[id].voided[o.job] = true
+				}
+				o.job, o.taken, o.begun = 0, false, false
+			}
+		}
+	}
+}
+
+// lose takes the output of a node away; what is needed of it is not done any more.
+func (b *books) lose(e *book, id stint.NodeID, gone func(k int, op uint32) bool) {
+	for k, st := range e.run.plan.Spec.Stages {
+		for n := range e.ops[k] {
+			if o := &e.ops[k][n]; o.done && o.node == id && !st.Part && gone(k, uint32(n)) {
+				o.lost = true
+			}
+		}
+	}
+	for k := len(e.ops) - 2; k >= 0; k-- {
+		for n := range e.ops[k] {
+			o := &e.ops[k][n]
+			if !o.done || !o.lost {
+				continue
+			}
+			if !e.needed(k, uint32(n)) {
+				b.world.count(outputNotNeeded)
+				continue
+			}
+			b.world.count(outputLost)
+			*o = opEntry{everDone: true, failed: o.failed}
+		}
+	}
+}
+
+// needed reports whether an operation that is not done reads the output.
+func (e *book) needed(k int, n uint32) bool {
+	for op := range e.ops[k+1] {
+		if r := e.run.plan.Reads(k+1, uint32(op)); n >= r.From && n < r.To && !e.ops[k+1][op].done {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,224 @@
+package sim
+
+import (
+	"reflect"
+	"slices"
+
+	"stint"
+	"stint/internal/coord"
+)
+
+// input is what a drive is told; released is called once all that was decided
+// up to it is committed (true), or the state was dropped.
+type input struct {
+	event    *coord.Event
+	look     func(*coord.State)
+	released func(bool)
+}
+
+// drive owns the state of one live execution.
+type drive struct {
+	server    *server
+	id        stint.ExecutionID
+	row       *row
+	state     *coord.State // nil: dropped, being read again
+	inbox     []input
+	turning   bool
+	next      flight
+	flying    *flight
+	errand    string
+	saved     bool
+	unsaved   int
+	stale     bool
+	demands   []coord.Demand
+	published uint64
+}
+
+// flight is what goes out together with one commit.
+type flight struct {
+	after    uint64
+	records  []coord.Record
+	messages []coord.Message
+	errand   *stint.Errand
+	released []func(bool)
+}
+
+func (s *server) drive(r *row, state *coord.State, saved bool) *drive {
+	d := &drive{server: s, id: r.plan.Spec.Execution, row: r}
+	s.drives = append(s.drives, d)
+	d.adopt(state, saved)
+	return d
+}
+
+// adopt makes a state the drive's own, and begins to drive it.
+func (d *drive) adopt(state *coord.State, saved bool) {
+	d.state, d.saved, d.flying, d.errand, d.unsaved = state, saved, nil, "", 0
+	d.next = flight{after: state.Version()}
+	d.take(d.state.Resume(d.server.world.millis()))
+	d.publish()
+	d.commit()
+}
+
+func (d *drive) post(in input) {
+	d.inbox = append(d.inbox, in)
+	if d.turning {
+		return
+	}
+	d.turning = true
+	w := d.server.world
+	w.after(w.between(5, 500), "turn", d.turn)
+}
+
+// turn takes in what is in the inbox.
+func (d *drive) turn() {
+	d.turning = false
+	if d.server.dead || d.state == nil {
+		return
+	}
+	inbox := d.inbox
+	d.inbox = nil
+	for _, in := range inbox {
+		d.step(in)
+	}
+	d.publish()
+	d.commit()
+}
+
+func (d *drive) step(in input) {
+	if in.look != nil {
+		in.look(d.state)
+	}
+	if in.event != nil {
+		in.event.At = d.server.world.millis()
+		d.stale = d.stale || *in.event == coord.Event{At: in.event.At}
+		d.take(d.state.Step(*in.event))
+	}
+	if in.released != nil {
+		d.next.released = append(d.next.released, in.released)
+	}
+}
+
+func (d *drive) take(delta coord.Delta) {
+	d.next.records = append(d.next.records, delta.Records...)
+	d.next.messages = append(d.next.messages, delta.Messages...)
+	if delta.Errand != nil {
+		d.next.errand = delta.Errand
+	}
+	if w := d.server.world; delta.Wake > 0 {
+		w.after((delta.Wake-epochMillis)*millisecond-w.now, "wake", func() { d.post(input{event: &coord.Event{}}) })
+	}
+}
+
+// commit sends off what was decided, if nothing is in flight. What needs no
+// commit, and waits for none, is released at once.
+func (d *drive) commit() {
+	if d.flying != nil || d.state == nil {
+		return
+	}
+	f := d.next
+	d.next = flight{after: f.after + uint64(len(f.records))}
+	if len(f.records) == 0 {
+		d.release(&f)
+		return
+	}
+	d.unsaved += len(f.records)
+	b := batch{
+		row: d.row, epoch: d.state.Epoch(), after: f.after, records: f.records, settled: d.state.Settled(),
+	}
+	if b.settled || d.unsaved >= d.server.world.store.snapshot {
+		pack := d.state.SnapshotAll
+		if d.saved {
+			pack = d.state.Snapshot
+		}
+		snap := pack()
+		b.snapshot, d.saved, d.unsaved = &snap, true, 0
+	}
+	d.flying = &f
+	d.server.world.store.commit(b, func(err error) {
+		if d.flying == &f && !d.server.dead {
+			d.land(&f, err)
+		}
+	})
+}
+
+// land takes in the outcome of a commit.
+func (d *drive) land(f *flight, err error) {
+	d.flying = nil
+	if err != nil {
+		d.drop(f)
+		return
+	}
+	d.release(f)
+	if len(d.next.records) == 0 {
+		d.server.world.books.compare(d.row, d.state)
+	}
+	if d.state.Settled() && len(d.next.records) == 0 {
+		d.server.drives = slices.DeleteFunc(d.server.drives, func(o *drive) bool { return o == d })
+		for _, m := range d.server.members { // those too that attached in this very moment
+			d.server.send(d.id, coord.Message{Node: m.doc.ID, Forget: true})
+		}
+		for _, released := range d.next.released {
+			released(false)
+		}
+		return
+	}
+	d.commit()
+}
+
+// drop forgets the state after a commit that did not succeed, and reads it again.
+func (d *drive) drop(f *flight) {
+	for _, released := range append(f.released, d.next.released...) {
+		released(false)
+	}
+	d.state, d.next = nil, flight{}
+	w := d.server.world
+	w.after(100*millisecond, "reload", func() {
+		if d.server.dead {
+			return
+		}
+		state, saved := w.store.load(d.row)
+		d.adopt(state, saved)
+		d.server.closeSessions()
+		d.turn()
+	})
+}
+
+// release lets out what waited for a commit.
+func (d *drive) release(f *flight) {
+	w := d.server.world
+	w.books.checkReleased(d.row, f)
+	for _, m := range f.messages {
+		d.server.send(d.id, m)
+	}
+	if f.errand != nil && f.errand.ID != d.errand {
+		d.errand = f.errand.ID
+		d.server.submitErrand(*f.errand, func(r stint.ErrandResult) {
+			d.errand = ""
+			d.post(input{event: &coord.Event{Result: &r}})
+		})
+	}
+	for _, released := range f.released {
+		released(true)
+	}
+}
+
+// publish shows the scheduler what the execution wants now.
+func (d *drive) publish() {
+	demands := d.state.Demands(d.server.world.millis())
+	if d.stale || !reflect.DeepEqual(d.demands, demands) {
+		d.demands, d.stale = demands, false
+		d.published++
+		d.server.want()
+	}
+}
+
+// ask has a person look at the document.
+func (d *drive) ask() {
+	var doc stint.Execution
+	look := func(s *coord.State) { doc = s.Document(d.server.world.millis()) }
+	d.post(input{look: look, released: func(ok bool) {
+		if ok {
+			d.server.world.books.toldPeople(&doc)
+		}
+	}})
+}

@@ -1,0 +1,219 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+
+	"stint"
+	"stint/internal/coord"
+)
+
+// begins checks and notes that an attempt begins.
+func (b *books) begins(a *agentProcess, o *order) {
+	e := b.find(o.execution)
+	node := a.machine.folder.node
+	g, committed := e.jobs[o.grant.Job]
+	if !committed || g.Node != node || g.Incarnation != a.incarnation || o.op < g.Ops.From || o.op >= g.Ops.To {
+		b.world.breaks("begin", "operation %d began in %s on %s in incarnation %d without a grant", o.op, o.grant.Job, node, a.incarnation)
+	}
+	key := attempt{uint32(o.grant.Job), o.op}
+	if _, before := e.attempts[key]; before {
+		b.world.breaks("begin", "operation %d began twice in %s on %s", o.op, o.grant.Job, node)
+	}
+	e.attempts[key] = false
+	b.world.note("begin", uint64(o.grant.Job), uint64(o.op))
+}
+
+// checkReleased checks that what leaves the server is committed.
+func (b *books) checkReleased(r *row, f *flight) {
+	if f.after+uint64(len(f.records)) > r.version {
+		b.world.breaks("ack", "version %d left the server; %d is committed", f.after+uint64(len(f.records)), r.version)
+	}
+	e := b.find(r.plan.Spec.Execution)
+	for _, m := range f.messages {
+		if n := e.node(m.Node); m.Ack != nil && !e.stopped() && (m.Ack.Incarnation > n.incarnation || m.Ack.Incarnation == n.incarnation && m.Ack.Seq > n.seq) {
+			b.world.breaks("ack", "an acknowledgement of report %d of incarnation %d of %s left the server; committed is %d of %d", m.Ack.Seq, m.Ack.Incarnation, m.Node, n.seq, n.incarnation)
+		}
+		if m.Grant == nil {
+			continue
+		}
+		if _, committed := e.jobs[m.Grant.Job]; !committed {
+			b.world.breaks("ack", "%s left the server uncommitted", m.Grant.Job)
+		}
+	}
+	if f.errand != nil && f.errand.Kind == stint.ErrandCommit {
+		e.run.committing = true
+		for i, p := range f.errand.Parts {
+			if want := e.ops[len(e.ops)-1][i].part; p.Name != want {
+				b.world.breaks("output", "part %d is to be %q; the completion that counts staged %q", i, p.Name, want)
+			}
+		}
+	}
+}
+
+// checkAck checks that a report that an agent may drop is committed.
+func (b *books) checkAck(x stint.ExecutionID, id stint.NodeID, ack *coord.Ack) {
+	e := b.find(x)
+	n := e.node(id)
+	if e.stopped() || ack.Incarnation < n.incarnation {
+		return
+	}
+	if ack.Incarnation > n.incarnation || ack.Seq > n.seq {
+		b.world.breaks("ack", "report %d of incarnation %d of %s was acknowledged; committed is %d of %d", ack.Seq, ack.Incarnation, id, n.seq, n.incarnation)
+	}
+}
+
+// toldPeople checks a document that was shown.
+func (b *books) toldPeople(doc *stint.Execution) {
+	e := b.find(doc.ID)
+	if doc.Version > e.version {
+		b.world.breaks("ack", "version %d of %s was shown; %d is committed", doc.Version, doc.ID, e.version)
+	}
+	if doc.Version < e.told.version || e.told.status.Final() && doc.Status != e.told.status {
+		b.world.breaks("final", "%s was shown as %s in version %d after %s in %d", doc.ID, doc.Status, doc.Version, e.told.status, e.told.version)
+	}
+	e.told = told{version: doc.Version, status: doc.Status}
+}
+
+// compare checks a state that is all committed against the books.
+func (b *books) compare(r *row, s *coord.State) {
+	e := b.find(r.plan.Spec.Execution)
+	if s.Version() != e.version {
+		return
+	}
+	doc := s.Document(b.world.millis())
+	for k, st := range doc.Stages {
+		var done, out int64
+		for n := range e.ops[k] {
+			switch o := &e.ops[k][n]; {
+			case o.done:
+				done++
+			case o.job != 0 || o.taken:
+				out++
+			}
+		}
+		c := st.Operations
+		if c.Completed != done || c.Queued+c.InProgress != out {
+			b.world.breaks("books", "stage %s: %d completed and %d out; the records say %d and %d", st.Name, c.Completed, c.Queued+c.InProgress, done, out)
+		}
+		if c.Total != c.Completed+c.InProgress+c.Queued+c.Waiting+c.Failed {
+			b.world.breaks("books", "stage %s: counts %+v", st.Name, c)
+		}
+		if !e.stopped() && c.Performed != e.performed[k] {
+			b.world.breaks("attempts", "stage %s: %d performed; the records tell of %d", st.Name, c.Performed, e.performed[k])
+		}
+	}
+}
+
+// checkEnd checks what must hold when everything is over.
+func (w *world) checkEnd() {
+	for _, e := range w.books.runs {
+		r := w.store.of(e.run.id)
+		state, _ := w.store.load(r)
+		doc := state.Document(w.millis())
+		if !r.settled || !doc.Status.Final() {
+			w.breaks("live", "%s is %s, %q, %+v; attempts %d", doc.ID, doc.Status, doc.Waiting, doc.Operations, len(e.attempts))
+			return
+		}
+		w.checkFold(r, &doc)
+		w.books.compare(r, state)
+		w.checkOutcome(e, &doc)
+	}
+	w.checkLeftovers()
+}
+
+func (w *world) checkFold(r *row, doc *stint.Execution) {
+	folded := coord.New(r.plan, r.request, r.epoch, r.created)
+	for _, rec := range r.history {
+		folded.Apply(rec)
+	}
+	again := folded.Document(w.millis())
+	if a, b := fmt.Sprintf("%+v", summary(doc)), fmt.Sprintf("%+v", summary(&again)); a != b {
+		w.breaks("fold", "the record as it is read says %s; its fold says %s", a, b)
+	}
+}
+
+// summary is what of a document can be compared as text.
+func summary(x *stint.Execution) any {
+	return []any{x.ID, x.Status, x.Version, x.Operations, x.Stages, x.Nodes, x.Output, x.Counters, len(x.Failures), x.Error, len(x.Stints)}
+}
+
+// checkOutcome checks how an execution ended.
+func (w *world) checkOutcome(e *book, doc *stint.Execution) {
+	r := e.run
+	if r.terminated && doc.Status != stint.Terminated {
+		w.breaks("final", "%s was acknowledged as terminated and is %s", r.id, doc.Status)
+	}
+	switch doc.Status {
+	case stint.Completed:
+		w.checkOutput(r)
+		w.checkSums(r, doc)
+	case stint.ExecutionFailed:
+		w.count(failedRuns)
+		blamed := false
+		for _, ops := range e.ops {
+			blamed = blamed || slices.ContainsFunc(ops, func(o opEntry) bool { return o.failed >= r.request.Attempts })
+		}
+		if !blamed || doc.Error.Code != stint.Failed {
+			w.breaks("blame", "%s failed: %v", r.id, doc.Error)
+		}
+	case stint.Terminated:
+		w.count(terminatedRuns)
+	case stint.Queued, stint.InProgress, stint.Suspending, stint.Suspended, stint.Resuming, stint.CompletedErrors, stint.Terminating:
+		w.breaks("final", "%s ended as %s", r.id, doc.Status)
+	}
+	if late := doc.Status == stint.Terminated && r.committing; r.committed && doc.Status != stint.Completed && !late {
+		w.breaks("output", "%s is %s and has an output", r.id, doc.Status)
+	}
+}
+
+func (w *world) checkOutput(r *run) {
+	got, want := r.output, r.model()
+	if r.plan.Spec.Stages[len(r.plan.Spec.Stages)-1].Input.Kind != stint.Shuffle {
+		got = []content{joined(got)}
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		w.breaks("output", "%s wrote %v; one machine writes %v", r.id, got, want)
+	}
+}
+
+// checkSums checks that every operation was counted once.
+func (w *world) checkSums(r *run, doc *stint.Execution) {
+	var operations, numbers int64
+	for k, st := range r.plan.Spec.Stages {
+		var want stint.OpDone
+		for op := range st.Operations {
+			d := doneOf(k, op, 0, 0)
+			want.BytesIn += d.BytesIn
+			want.BytesOut += d.BytesOut
+			want.RecordsIn += d.RecordsIn
+			want.RecordsOut += d.RecordsOut
+			operations++
+			numbers += int64(op)
+		}
+		got := doc.Stages[k]
+		if got.BytesIn != want.BytesIn || got.BytesOut != want.BytesOut || got.RecordsIn != want.RecordsIn || got.RecordsOut != want.RecordsOut {
+			w.breaks("counters", "stage %s: %+v, want %+v", st.Name, got, want)
+		}
+	}
+	got := doc.Counters["sim"]
+	if got["operations"] != operations || got["numbers"] != numbers {
+		w.breaks("counters", "%v, want %d and %d", got, operations, numbers)
+	}
+}
+
+// checkLeftovers checks that nodes have nothing of executions that are over.
+func (w *world) checkLeftovers() {
+	for _, m := range w.machines {
+		if m.agent == nil || m.agent.session == nil {
+			w.breaks("live", "machine %d is not attached", m.index)
+			return
+		}
+		if h := m.agent.ledger.Holdings(); len(h) > 0 || m.agent.ledger.Owed() != 0 {
+			w.breaks("live", "node %s still has %+v and owes %d", m.folder.node, h, m.agent.ledger.Owed())
+		}
+		if len(m.folder.logs) > 0 || len(m.folder.blocks) > 0 {
+			w.breaks("live", "node %s still keeps %d logs and %d blocks", m.folder.node, len(m.folder.logs), len(m.folder.blocks))
+		}
+	}
+}

@@ -1,0 +1,235 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+
+	"stint"
+	"stint/internal/agent"
+)
+
+// machine is one computing node: a disk, and the agent that runs on it now and
+// then.
+type machine struct {
+	world       *world
+	index       int
+	slots       int
+	slow        float64 // how much longer everything takes here
+	folder      *folder
+	agent       *agentProcess // nil: not running
+	linkUp      int64         // to the server
+	peerUp      [8]int64      // to other machines, by index
+	pausedUntil int64
+	fullUntil   int64 // the disk
+}
+
+// folder is the node's data folder: what survives the death of its agent.
+type folder struct {
+	node        stint.NodeID
+	incarnation stint.Incarnation
+	logs        []*slotLog
+	blocks      map[blockKey]*block
+}
+
+// slotLog is the log of one slot in one incarnation and execution.
+type slotLog struct {
+	execution stint.ExecutionID
+	records   []logRecord
+	synced    int // records that survive the machine
+}
+
+// logRecord is what a worker writes: begun, and then done or failed.
+type logRecord struct {
+	begun  bool
+	grant  *stint.Grant
+	op     uint32
+	done   *stint.OpDone
+	part   *stint.Part
+	failed *stint.Failure
+}
+
+type blockKey struct {
+	execution stint.ExecutionID
+	stage     int
+	op        uint32
+}
+
+// block is the output of an operation as it lies here.
+type block struct {
+	content content
+	torn    bool // the machine crashed before it was on disk
+}
+
+// replaceFolder gives the machine an empty folder: another node.
+func (m *machine) replaceFolder() {
+	m.folder = &folder{node: m.world.nodeID(), blocks: make(map[blockKey]*block)}
+}
+
+// start boots the agent on its folder: it reads the logs, says what is whole,
+// and dials.
+func (m *machine) start() {
+	if m.agent != nil {
+		return
+	}
+	m.folder.incarnation++
+	a := &agentProcess{
+		world: m.world, machine: m, incarnation: m.folder.incarnation, forgotten: make(map[stint.ExecutionID]bool),
+		ledger: agent.NewLedger(m.folder.node, m.folder.incarnation, 1000),
+	}
+	for range m.slots {
+		a.slots = append(a.slots, &slot{agent: a})
+	}
+	m.agent = a
+	m.recover(a.ledger)
+	a.dial()
+}
+
+// recover enters what the logs say, as the agent does when it starts.
+func (m *machine) recover(l *agent.Ledger) {
+	for _, x := range m.folder.executions() {
+		var completed, bad []stint.StageOps
+		var begun []stint.Begun
+		done := make(map[attempt]bool)
+		for _, r := range m.folder.records(x) {
+			if r.done == nil {
+				continue
+			}
+			done[attempt{uint32(r.grant.Job), r.op}] = true
+			completed = addOp(completed, r.grant.Stage, r.op)
+			if b := m.folder.blocks[blockKey{x, r.grant.Stage, r.op}]; b != nil && b.torn {
+				bad = addOp(bad, r.grant.Stage, r.op)
+			}
+		}
+		for _, r := range m.folder.records(x) {
+			if r.begun && !done[attempt{uint32(r.grant.Job), r.op}] {
+				begun = append(begun, stint.Begun{Job: r.grant.Job, Ops: stint.Range{From: r.op, To: r.op + 1}})
+			}
+		}
+		l.Restore(x, completed, begun)
+		if bad != nil {
+			l.Lost(x, bad)
+			m.folder.drop(x, bad)
+		}
+	}
+}
+
+// records are all that the logs say of an execution.
+func (f *folder) records(x stint.ExecutionID) (list []logRecord) {
+	for _, log := range f.logs {
+		if log.execution == x {
+			list = append(list, log.records...)
+		}
+	}
+	return list
+}
+
+func addOp(sets []stint.StageOps, stage int, op uint32) []stint.StageOps {
+	i := slices.IndexFunc(sets, func(s stint.StageOps) bool { return s.Stage == stage })
+	if i < 0 {
+		return append(sets, stint.StageOps{Stage: stage, Ops: []stint.Range{{From: op, To: op + 1}}})
+	}
+	sets[i].Ops = stint.AddToRanges(sets[i].Ops, op)
+	return sets
+}
+
+func hasOp(sets []stint.StageOps, stage int, op uint32) bool {
+	return slices.ContainsFunc(sets, func(s stint.StageOps) bool { return s.Stage == stage && stint.RangesContain(s.Ops, op) })
+}
+
+func (f *folder) executions() (list []stint.ExecutionID) {
+	for _, log := range f.logs {
+		if !slices.Contains(list, log.execution) {
+			list = append(list, log.execution)
+		}
+	}
+	return list
+}
+
+// drop forgets completions whose blocks are not whole.
+func (f *folder) drop(x stint.ExecutionID, bad []stint.StageOps) {
+	for _, log := range f.logs {
+		if log.execution == x {
+			log.records = slices.DeleteFunc(log.records, func(r logRecord) bool { return r.done != nil && hasOp(bad, r.grant.Stage, r.op) })
+			log.records = slices.DeleteFunc(log.records, func(r logRecord) bool { return r.begun && hasOp(bad, r.grant.Stage, r.op) })
+			log.synced = min(log.synced, len(log.records))
+		}
+	}
+	for key := range f.blocks {
+		if key.execution == x && hasOp(bad, key.stage, key.op) {
+			delete(f.blocks, key)
+		}
+	}
+}
+
+// remove removes everything of an execution.
+func (f *folder) remove(x stint.ExecutionID) {
+	f.logs = slices.DeleteFunc(f.logs, func(l *slotLog) bool { return l.execution == x })
+	for key := range f.blocks {
+		if key.execution == x {
+			delete(f.blocks, key)
+		}
+	}
+}
+
+// loseUnsynced is what a crash of the machine does: the tails of logs are gone,
+// and of what is left some blocks are torn.
+func (f *folder) loseUnsynced(w *world) {
+	for _, log := range f.logs {
+		kept := log.synced + w.rng.IntN(len(log.records)-log.synced+1)
+		for i, r := range log.records {
+			key := blockKey{log.execution, r.grant.Stage, r.op}
+			if r.done == nil || i < log.synced || r.part != nil {
+				continue
+			}
+			if b := f.blocks[key]; i >= kept {
+				delete(f.blocks, key)
+			} else if b != nil && w.chance(0.3) {
+				b.torn = true
+				w.count(blockTorn)
+			}
+		}
+		log.records = log.records[:kept]
+		log.synced = kept
+	}
+	for _, log := range f.logs { // an older completion of the same operation shares the fate of its block
+		log.records = slices.DeleteFunc(log.records, func(r logRecord) bool {
+			return r.done != nil && r.part == nil && f.blocks[blockKey{log.execution, r.grant.Stage, r.op}] == nil
+		})
+		log.synced = len(log.records)
+	}
+}
+
+// kill ends the agent and its workers.
+func (m *machine) kill() {
+	a := m.agent
+	if a == nil {
+		return
+	}
+	if s := a.session; s != nil { // which the server notices at once, or by its silence
+		m.world.after(m.world.between(0, 1+int64(m.world.rng.IntN(2))*silence), "silent", s.cut)
+	}
+	a.dead = true
+	m.agent, m.pausedUntil = nil, 0
+}
+
+func (m *machine) heal() {
+	m.linkUp, m.pausedUntil, m.fullUntil, m.peerUp, m.slow = 0, 0, 0, [8]int64{}, 1
+	m.start()
+}
+
+func (m *machine) document() stint.Node {
+	return stint.Node{
+		ID: m.folder.node, Name: fmt.Sprintf("node%d", m.index), Incarnation: m.folder.incarnation, Status: stint.NodeReady,
+		Slots: m.slots, Address: fmt.Sprintf("node%d:1", m.index),
+	}
+}
+
+// machineOf finds the machine whose folder is a node's, or nil.
+func (w *world) machineOf(id stint.NodeID) *machine {
+	for _, m := range w.machines {
+		if m.folder.node == id {
+			return m
+		}
+	}
+	return nil
+}

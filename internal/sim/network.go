@@ -1,0 +1,159 @@
+package sim
+
+import (
+	"stint"
+	"stint/internal/coord"
+)
+
+// toServer is what an agent says; exactly one field is set.
+type toServer struct {
+	hello  *hello
+	report *stint.Report
+	result *stint.ErrandResult
+}
+
+// hello is what an agent says first.
+type hello struct {
+	node     stint.Node
+	holdings []stint.Holding
+}
+
+// toAgent is what the server says of an execution: a message or an errand.
+type toAgent struct {
+	execution stint.ExecutionID
+	message   coord.Message
+	errand    *stint.Errand
+}
+
+// session is a connection between an agent and a server. Each direction keeps
+// its order; what is under way when the session is cut is lost, or comes late.
+type session struct {
+	world      *world
+	server     *server
+	agent      *agentProcess
+	up         []toServer
+	down       []toAgent
+	upAt       int64 // when the last message arrives
+	downAt     int64
+	hello      *hello // once the server has taken it
+	attached   bool   // the server has taken the hello
+	busyUntil  int64  // the server tells its executions of it
+	serverOver bool   // the server knows that it has ended
+	agentOver  bool
+}
+
+// arrival is when a message sent now arrives: not before those sent earlier.
+func (s *session) arrival(last *int64) int64 {
+	w := s.world
+	d := w.between(20, 50+w.faults.delay)
+	if w.healed {
+		d = w.between(20, 2*millisecond)
+	}
+	*last = max(*last, w.now+d, s.agent.machine.linkUp)
+	return *last - w.now
+}
+
+func (s *session) sendUp(m toServer) {
+	if s.agentOver {
+		return
+	}
+	s.up = append(s.up, m)
+	s.world.after(s.arrival(&s.upAt), "up", s.deliverUp)
+}
+
+func (s *session) deliverUp() {
+	if s.serverOver || s.server.dead || len(s.up) == 0 {
+		return
+	}
+	if at := max(s.agent.machine.linkUp, s.busyUntil); at > s.world.now {
+		s.world.after(at-s.world.now, "up", s.deliverUp)
+		return
+	}
+	m := s.up[0]
+	s.up = s.up[1:]
+	s.server.receive(s, m)
+}
+
+func (s *session) sendDown(m toAgent) {
+	if s.serverOver {
+		return
+	}
+	s.down = append(s.down, m)
+	s.world.after(s.arrival(&s.downAt), "down", s.deliverDown)
+}
+
+func (s *session) deliverDown() {
+	if s.agentOver || s.agent.dead || len(s.down) == 0 {
+		return
+	}
+	m := s.agent.machine
+	if at := max(m.linkUp, m.pausedUntil); at > s.world.now {
+		s.world.after(at-s.world.now, "down", s.deliverDown)
+		return
+	}
+	msg := s.down[0]
+	s.down = s.down[1:]
+	s.agent.arrived(msg)
+}
+
+// cut ends the session at both ends.
+func (s *session) cut() {
+	s.serverSide()
+	s.agentSide()
+}
+
+// lateness draws how long after the end of its session a message comes.
+func (w *world) lateness() int64 {
+	if w.chance(0.5) {
+		return w.between(0, 60*millisecond)
+	}
+	return w.between(0, 2*second)
+}
+
+// serverSide ends it at the server's end; what the agent had said may come late.
+func (s *session) serverSide() {
+	if s.serverOver {
+		return
+	}
+	s.serverOver = true
+	for _, m := range s.up {
+		if m.hello == nil && s.attached && s.world.happens(messageLate) {
+			s.world.after(s.world.lateness(), "late up", func() {
+				if !s.server.dead {
+					s.server.receive(s, m)
+				}
+			})
+		}
+	}
+	s.up = nil
+	s.world.after(s.world.between(0, millisecond), "detach", func() {
+		if !s.server.dead {
+			s.server.detach(s)
+		}
+	})
+	s.agentSide()
+}
+
+// agentSide ends it at the agent's end, which notices when it is not paused.
+func (s *session) agentSide() {
+	w, m := s.world, s.agent.machine
+	if s.agentOver || s.agent.dead {
+		return
+	}
+	if m.pausedUntil > w.now {
+		w.after(m.pausedUntil-w.now+w.between(0, 5*millisecond), "over", s.agentSide)
+		return
+	}
+	s.agentOver = true
+	for _, msg := range s.down {
+		if msg.errand == nil && w.happens(messageLate) {
+			w.after(w.lateness(), "late down", func() {
+				if !s.agent.dead && m.pausedUntil <= w.now {
+					s.agent.arrived(msg)
+				}
+			})
+		}
+	}
+	s.down = nil
+	w.after(w.between(0, 5*millisecond), "detached", func() { s.agent.detached(s) })
+}

@@ -1,0 +1,268 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/zeebo/xxh3"
+
+	"stint"
+	"stint/internal/coord"
+	"stint/internal/plan"
+)
+
+// run is one execution as the outside world knows it.
+type run struct {
+	id         stint.ExecutionID
+	request    stint.Request
+	plan       *plan.Plan
+	cursed     uint64 // an operation of the first stage that always fails, plus 1; 0: none
+	long       bool   // operations take long
+	staged     map[string]content
+	output     []content // of the parts, once committed
+	committed  bool
+	committing bool // a commit errand has left the server
+	terminated bool // somebody was told that it is being terminated
+}
+
+// content is what an operation reads or writes, in place of bytes: pieces of the
+// input where it only moves them, otherwise a digest of what it read.
+type content struct {
+	pieces []piece
+	text   string
+}
+
+// piece is a run of bytes of an object, or of values.
+type piece struct {
+	object   string
+	from, to int64
+}
+
+func (c content) sum() uint64 { return xxh3.HashString(fmt.Sprint(c)) }
+
+// joined puts contents one after the other; pieces that touch become one.
+func joined(list []content) content {
+	var out content
+	var texts []string
+	for _, c := range list {
+		for _, p := range c.pieces {
+			if n := len(out.pieces); n > 0 && out.pieces[n-1].object == p.object && out.pieces[n-1].to == p.from {
+				out.pieces[n-1].to = p.to
+				continue
+			}
+			out.pieces = append(out.pieces, p)
+		}
+		if c.text != "" {
+			texts = append(texts, c.text)
+		}
+	}
+	out.text = strings.Join(texts, " ")
+	return out
+}
+
+// inputOf is what an operation of a first stage reads, as its grant says.
+func inputOf(g *stint.Grant, stage *stint.StageSpec, op uint32) content {
+	if stage.Values != nil {
+		v := stage.ValuesOf(op)
+		return content{pieces: []piece{{"values", v.First, v.First + v.Count}}}
+	}
+	var c content
+	for _, p := range g.Subsets[op-g.Ops.From].Pieces {
+		c.pieces = append(c.pieces, piece{p.Object.URL, p.Offset, p.Offset + p.Length})
+	}
+	return c
+}
+
+// perform is what operation op of a stage makes of what it reads.
+func perform(stage *stint.StageSpec, op uint32, inputs []content) content {
+	read := joined(inputs)
+	if stage.Input.Kind != stint.Shuffle {
+		return read
+	}
+	return content{text: fmt.Sprintf("%s/%d:%x", stage.Name, op, read.sum())}
+}
+
+func (r *run) perform(o *order) content {
+	return perform(&r.plan.Spec.Stages[o.grant.Stage], o.op, o.inputs)
+}
+
+// model is the output of one machine that performs everything in order, its
+// parts joined if they are pieces of the input.
+func (r *run) model() []content {
+	whole := content{}
+	if v := r.plan.Listing.Range; v != nil && v.Count > 0 {
+		whole.pieces = []piece{{"values", v.First, v.First + v.Count}}
+	}
+	for _, o := range r.plan.Listing.Objects {
+		if o.Size > 0 {
+			whole.pieces = append(whole.pieces, piece{o.URL, 0, o.Size})
+		}
+	}
+	out := []content{whole}
+	for i := range r.plan.Spec.Stages {
+		stage := &r.plan.Spec.Stages[i]
+		if stage.Input.Kind != stint.Shuffle {
+			continue
+		}
+		read := out
+		out = nil
+		for op := range stage.Operations {
+			out = append(out, perform(stage, op, read))
+		}
+	}
+	return out
+}
+
+// outcome is why an attempt fails, or nil.
+func (r *run) outcome(a *agentProcess, o *order) *stint.Error {
+	w := a.world
+	switch {
+	case a.machine.fullUntil > w.now && w.chance(0.5):
+		return stint.Errorf(stint.Unavailable, "disk full")
+	case r.cursed == uint64(o.op)+1 && o.grant.Stage == 0:
+		return stint.Errorf(stint.Failed, "exit 1")
+	case w.happens(attemptFailed):
+		return stint.Errorf(stint.Failed, "exit 2")
+	}
+	return nil
+}
+
+func (r *run) duration(w *world) int64 {
+	if r.long {
+		return w.between(50*millisecond, 1500*millisecond)
+	}
+	return w.between(500, 30*millisecond)
+}
+
+// doneOf is what a completion says: numbers that follow from the operation.
+func doneOf(stage int, op uint32, start, end int64) *stint.OpDone {
+	n := int64(op) + 1
+	return &stint.OpDone{Op: op, Start: start, End: end, BytesIn: 3 * n, BytesOut: 5*n + int64(stage), RecordsIn: n, RecordsOut: 2 * n}
+}
+
+func countersOf(op uint32) []stint.CounterDelta {
+	return []stint.CounterDelta{{Op: op, Group: "sim", Name: "operations", Value: 1}, {Op: op, Group: "sim", Name: "numbers", Value: int64(op)}}
+}
+
+// commit gives staged parts their places, once; repeated, it says the same.
+func (r *run) commit(w *world, parts []stint.Part) (int64, *stint.Error) {
+	var total int64
+	for _, p := range parts {
+		total += p.Bytes
+	}
+	if r.committed {
+		return total, nil
+	}
+	for i, p := range parts {
+		c, staged := r.staged[p.Name]
+		if !staged || c.sum() != p.Sum || p.Op != uint32(i) {
+			return 0, stint.Errorf(stint.NotFound, "part %d: %q is not staged", i, p.Name)
+		}
+		r.output = append(r.output, c)
+	}
+	r.committed = true
+	w.note("committed", uint64(total))
+	return total, nil
+}
+
+func (w *world) runOf(id stint.ExecutionID) *run {
+	return w.runs[slices.IndexFunc(w.runs, func(r *run) bool { return r.id == id })]
+}
+
+// submit records an execution of random shape, and has it driven.
+func (w *world) submit(i int) {
+	s := w.server
+	if s == nil {
+		w.after(100*millisecond, "submit", func() { w.submit(i) })
+		return
+	}
+	r := &run{id: stint.ExecutionID(fmt.Sprintf("x-%016d", i)), staged: make(map[string]content), long: w.chance(0.5)}
+	listing, choice := w.shape(r)
+	var err error
+	r.plan, err = plan.Make(r.id, r.request, listing, choice)
+	w.must(err)
+	if n := r.plan.Spec.Stages[0].Operations; n > 0 && w.happens(operationCursed) {
+		r.cursed = 1 + uint64(w.rng.IntN(int(n)))
+	}
+	w.runs = append(w.runs, r)
+	row := &row{plan: r.plan, request: r.request, created: w.millis(), epoch: s.epoch}
+	w.store.rows = append(w.store.rows, row)
+	w.books.open(r)
+	w.after(w.between(0, 5*millisecond), "start", func() {
+		if s.dead {
+			return // its successor finds it
+		}
+		d := s.drive(row, coord.New(r.plan, r.request, s.epoch, row.created), false)
+		for _, m := range s.members {
+			if m.session != nil {
+				d.post(input{event: &coord.Event{Attach: &coord.Attach{Node: m.doc, Holding: stint.Holding{Execution: d.id}, Session: m.number}}})
+			}
+		}
+		d.post(input{event: &coord.Event{Begin: true}})
+	})
+	if w.happens(terminated) {
+		w.after(w.between(0, 12*second), "terminate", func() { w.terminate(r) })
+	}
+}
+
+// terminate has a person end an execution; without an answer they ask again.
+func (w *world) terminate(r *run) {
+	if w.server == nil || w.server.live(r.id) == nil {
+		return
+	}
+	d := w.server.live(r.id)
+	d.post(input{event: &coord.Event{Terminate: true}})
+	var status stint.ExecutionStatus
+	d.post(input{look: func(s *coord.State) { status = s.Status() }, released: func(ok bool) {
+		if ok && (status == stint.Terminating || status == stint.Terminated) {
+			r.terminated = true
+		} else if !ok {
+			w.after(100*millisecond, "terminate", func() { w.terminate(r) })
+		}
+	}})
+}
+
+// shape draws what an execution looks like.
+func (w *world) shape(r *run) (stint.Listing, plan.Choice) {
+	rng := w.rng
+	r.request = stint.Request{Output: "file:///out", Attempts: 2 + rng.IntN(3), Program: stint.Program{Name: "sim"}}
+	if rng.IntN(6) == 0 {
+		r.request.Nodes = 1 + rng.IntN(3)
+	}
+	listing := stint.Listing{Range: &stint.Values{First: 7, Count: 1 + rng.Int64N(60)}}
+	choice := plan.Choice{SubsetSize: 1, Exact: true, Partitions: 1 + rng.IntN(6)}
+	names := []string{"map", "reduce"}
+	switch rng.IntN(8) {
+	case 0: // values, gathered into parts
+		names = names[:1]
+		listing.Range.Count = plan.PartValues*(1+rng.Int64N(4)) - rng.Int64N(plan.PartValues)
+		choice.SubsetSize = plan.PartValues / (1 + rng.Int64N(6))
+	case 1: // objects, gathered into parts
+		names = names[:1]
+		listing, choice.SubsetSize = w.objects(5, 150<<20), (4+rng.Int64N(40))<<20
+	case 2, 3: // three stages
+		names = []string{"map", "mid", "last"}
+	case 4: // objects, packed
+		listing, choice.SubsetSize, choice.Exact = w.objects(60, 1000), 2000, false
+	case 5: // nothing at all
+		if rng.IntN(3) == 0 {
+			listing.Range.Count = 0
+		}
+	}
+	for i, name := range names {
+		st := stint.Stage{Name: name, Action: stint.Action{Native: "identity"}, Input: stint.Edge{Kind: stint.FromInput}}
+		if i > 0 {
+			st.Input = stint.Edge{Kind: stint.Shuffle, From: names[i-1], Partitions: 1 + rng.IntN(6)}
+		}
+		r.request.Program.Stages = append(r.request.Program.Stages, st)
+	}
+	return listing, choice
+}
+
+func (w *world) objects(most int, size int64) (l stint.Listing) {
+	for i := range 1 + w.rng.IntN(most) {
+		l.Objects = append(l.Objects, stint.Object{URL: fmt.Sprintf("file:///in/%03d", i), Size: w.rng.Int64N(size)})
+	}
+	return l
+}

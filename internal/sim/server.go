@@ -1,0 +1,340 @@
+package sim
+
+import (
+	"cmp"
+	"slices"
+
+	"stint"
+	"stint/internal/coord"
+	"stint/internal/sched"
+)
+
+// server is one process of the system manager: its fleet, drives and rounds, by
+// the rules of package server.
+type server struct {
+	world    *world
+	epoch    stint.Epoch
+	dead     bool
+	members  []*member
+	drives   []*drive
+	errands  []*errandUnderWay
+	turn     int
+	sessions uint64 // that there were
+	round    uint64
+	placing  bool
+	acted    map[stint.ExecutionID]uint64
+}
+
+// member is a node as the server knows it.
+type member struct {
+	doc     stint.Node
+	session *session // nil: none
+	number  uint64   // of the latest session
+	silent  int64    // since when there is none
+}
+
+type errandUnderWay struct {
+	errand stint.Errand
+	node   stint.NodeID
+	reply  func(stint.ErrandResult)
+}
+
+// startServer takes over the record.
+func (w *world) startServer() {
+	s := &server{world: w, acted: make(map[stint.ExecutionID]uint64)}
+	s.epoch = w.store.takeOver()
+	w.server = s
+	for _, n := range w.store.nodes {
+		if n.Status == stint.NodeReady {
+			n.Status = stint.NodeAway
+		}
+		s.members = append(s.members, &member{doc: n, silent: w.now})
+	}
+	for _, r := range w.store.rows {
+		if !r.settled {
+			state, saved := w.store.load(r)
+			s.drive(r, state, saved)
+		}
+	}
+	s.every(250*millisecond, "round", func() {
+		for _, d := range s.drives {
+			d.post(input{event: &coord.Event{}})
+		}
+		s.want()
+	})
+	s.every(500*millisecond, "watch", s.watch)
+}
+
+// every has something done again and again while the server lives.
+func (s *server) every(d int64, name string, do func()) {
+	s.world.after(d, name, func() {
+		if !s.dead {
+			do()
+			s.every(d, name, do)
+		}
+	})
+}
+
+// kill ends the process: what it had in memory and under way is gone.
+func (s *server) kill() {
+	s.dead = true
+	s.world.server = nil
+	s.world.store.killed()
+	for _, m := range s.world.machines {
+		if a := m.agent; a != nil && a.session != nil && a.session.server == s {
+			a.session.cut()
+		}
+	}
+}
+
+func (s *server) member(id stint.NodeID) *member {
+	for _, m := range s.members {
+		if m.doc.ID == id {
+			return m
+		}
+	}
+	return nil
+}
+
+func (s *server) live(id stint.ExecutionID) *drive {
+	for _, d := range s.drives {
+		if d.id == id {
+			return d
+		}
+	}
+	return nil
+}
+
+// accept begins a session.
+func (s *server) accept(sess *session, hello *hello) {
+	doc := hello.node
+	if old := s.member(doc.ID); old != nil && old.doc.Incarnation > doc.Incarnation {
+		sess.cut()
+		return
+	}
+	for _, id := range s.world.store.saveNode(doc) {
+		s.markLost(id)
+		s.declare(id, true)
+	}
+	m := s.member(doc.ID)
+	if m == nil {
+		m = &member{}
+		s.members = append(s.members, m)
+	}
+	if m.session != nil {
+		m.session.cut()
+	}
+	s.sessions++
+	m.doc, m.session, m.number = doc, sess, s.sessions
+	sess.attached, sess.hello = true, hello
+	number, took := m.number, s.world.between(0, 3*millisecond)
+	if !s.world.healed && s.world.chance(0.1) {
+		took = s.world.between(0, 500*millisecond)
+	}
+	sess.busyUntil = s.world.now + took + 1
+	s.world.after(took, "announce", func() {
+		if !s.dead {
+			s.announce(sess, hello, number)
+		}
+	})
+}
+
+// announce tells every live execution that the node is there and what it holds.
+func (s *server) announce(sess *session, hello *hello, number uint64) {
+	held := slices.Clone(hello.holdings)
+	for _, d := range s.drives {
+		h := stint.Holding{Execution: d.id}
+		if i := slices.IndexFunc(held, func(h stint.Holding) bool { return h.Execution == d.id }); i >= 0 {
+			h = held[i]
+			held = slices.Delete(held, i, i+1)
+		}
+		d.post(input{event: &coord.Event{Attach: &coord.Attach{Node: hello.node, Holding: h, Session: number}}})
+	}
+	for _, h := range held {
+		sess.sendDown(toAgent{execution: h.Execution, message: coord.Message{Forget: true}})
+	}
+	for _, e := range s.errands {
+		if e.node == "" {
+			s.dispatch(e)
+		}
+	}
+	s.want()
+}
+
+func (s *server) markLost(id stint.NodeID) {
+	if m := s.member(id); m != nil {
+		m.doc.Status = stint.NodeLost
+		if m.session != nil {
+			m.session.cut()
+		}
+	}
+}
+
+// declare tells every execution that a node is away or lost. The decision may
+// come a little later than what it was made on.
+func (s *server) declare(id stint.NodeID, lost bool) {
+	gone := &coord.Gone{Node: id, Lost: lost, Session: s.member(id).number}
+	took := s.world.between(0, 2*millisecond)
+	if !s.world.healed && s.world.chance(0.2) {
+		took = s.world.between(0, 400*millisecond)
+	}
+	s.world.after(took, "gone", func() {
+		if s.dead {
+			return
+		}
+		for _, d := range s.drives {
+			d.post(input{event: &coord.Event{Gone: gone}})
+		}
+	})
+}
+
+// watch looks for nodes that have been silent for too long.
+func (s *server) watch() {
+	for _, m := range s.members {
+		if m.session != nil {
+			continue
+		}
+		since := s.world.now - m.silent
+		if since >= lostAfter {
+			m.doc.Status = stint.NodeLost
+		}
+		if lost := m.doc.Status == stint.NodeLost; lost || since >= awayAfter {
+			s.declare(m.doc.ID, lost) // in every round: a state that was dropped has not heard of it
+		}
+	}
+}
+
+// detach notes that a session ended, unless a newer one has taken its place.
+func (s *server) detach(sess *session) {
+	if !sess.attached {
+		return
+	}
+	id := sess.hello.node.ID
+	if m := s.member(id); m.session == sess {
+		m.session, m.silent, m.doc.Status = nil, s.world.now, stint.NodeAway
+	}
+	for _, e := range s.errands {
+		if e.node == id {
+			e.node = ""
+			s.dispatch(e)
+		}
+	}
+}
+
+// receive takes in what an agent said.
+func (s *server) receive(sess *session, m toServer) {
+	switch {
+	case m.hello != nil:
+		s.accept(sess, m.hello)
+	case m.report != nil:
+		s.receiveReport(sess, m.report)
+	case m.result != nil:
+		s.errandDone(*m.result)
+	}
+}
+
+func (s *server) receiveReport(sess *session, r *stint.Report) {
+	if d := s.live(r.Execution); d != nil {
+		d.post(input{event: &coord.Event{Report: r}})
+		return
+	}
+	sess.sendDown(toAgent{execution: r.Execution, message: coord.Message{Ack: &coord.Ack{Incarnation: r.Incarnation, Seq: r.Seq}}})
+	sess.sendDown(toAgent{execution: r.Execution, message: coord.Message{Forget: true}})
+}
+
+// send gives a node a message, if it has a session.
+func (s *server) send(x stint.ExecutionID, m coord.Message) {
+	n := s.member(m.Node)
+	if n == nil || n.session == nil {
+		return
+	}
+	if m.Reattach {
+		s.world.count(reattached)
+		n.session.cut()
+		return
+	}
+	n.session.sendDown(toAgent{execution: x, message: m})
+	if m.Grant != nil && s.world.happens(messageRepeated) {
+		n.session.sendDown(toAgent{execution: x, message: m})
+	}
+}
+
+func (s *server) closeSessions() {
+	for _, m := range s.members {
+		if m.session != nil {
+			m.session.cut()
+		}
+	}
+}
+
+// submitErrand has a node run an errand; one of the same id takes its place.
+func (s *server) submitErrand(e stint.Errand, reply func(stint.ErrandResult)) {
+	u := &errandUnderWay{errand: e, reply: reply}
+	s.errands = slices.DeleteFunc(s.errands, func(old *errandUnderWay) bool { return old.errand.ID == e.ID })
+	s.errands = append(s.errands, u)
+	s.dispatch(u)
+}
+
+func (s *server) dispatch(u *errandUnderWay) {
+	sorted := slices.SortedFunc(slices.Values(s.members), func(a, b *member) int { return cmp.Compare(a.doc.ID, b.doc.ID) })
+	s.turn++
+	for i := range sorted {
+		m := sorted[(s.turn+i)%len(sorted)]
+		if m.session != nil {
+			u.node = m.doc.ID
+			m.session.sendDown(toAgent{execution: u.errand.Execution, errand: &u.errand})
+			return
+		}
+	}
+}
+
+func (s *server) errandDone(r stint.ErrandResult) {
+	for i, u := range s.errands {
+		if u.errand.ID == r.ID {
+			s.errands = slices.Delete(s.errands, i, i+1)
+			u.reply(r)
+			return
+		}
+	}
+}
+
+// want asks for a round of the scheduler.
+func (s *server) want() {
+	if s.placing {
+		return
+	}
+	s.placing = true
+	s.world.after(s.world.between(50, 2*millisecond), "place", func() {
+		s.placing = false
+		if !s.dead {
+			s.place()
+		}
+	})
+}
+
+// place makes a round, on what the drives have published. A demand that was
+// acted on is not acted on again before there is a newer one.
+func (s *server) place() {
+	s.round++
+	snap := sched.Snapshot{Round: s.round}
+	for _, m := range s.members {
+		if m.session != nil {
+			snap.Nodes = append(snap.Nodes, sched.Node{ID: m.doc.ID, Incarnation: m.doc.Incarnation, Slots: m.doc.Slots})
+		}
+	}
+	versions := make(map[stint.ExecutionID]uint64)
+	for _, d := range s.drives {
+		versions[d.id] = d.published
+		demands := slices.Clone(d.demands)
+		if d.published == s.acted[d.id] {
+			for i := range demands {
+				demands[i].Ready, demands[i].Retracting = 0, true
+			}
+		}
+		snap.Demands = append(snap.Demands, demands...)
+	}
+	for _, decision := range sched.Place(snap) {
+		s.acted[decision.Execution] = versions[decision.Execution]
+		s.live(decision.Execution).post(input{event: &coord.Event{Assign: decision.Assign, Retract: decision.Retract}})
+	}
+}

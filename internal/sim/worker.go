@@ -1,0 +1,220 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+
+	"stint"
+)
+
+// slot is one worker: it performs what it is handed, one after the other, and
+// writes what it does into its log before the agent hears of it.
+type slot struct {
+	agent   *agentProcess
+	log     *slotLog
+	read    int // records of the log that the ledger has
+	queue   []*order
+	current *order
+	life    int // counts the workers that were here
+}
+
+const (
+	ahead    = 2 // operations that a worker has in hand
+	patience = 5 * second
+)
+
+// prepare makes an operation ready: it finds what it reads.
+func (a *agentProcess) prepare(o *order) {
+	w := a.world
+	a.preparing++
+	r := w.runOf(o.execution)
+	stage := &r.plan.Spec.Stages[o.grant.Stage]
+	if stage.Input.Kind == stint.FromInput {
+		a.later(w.between(10, millisecond), "prepared", func() { a.prepared(o, []content{inputOf(o.grant, stage, o.op)}) })
+		return
+	}
+	a.fetch(o, w.now+patience)
+}
+
+// fetch reads what an operation of a later stage needs from where the grant says
+// it lies, and tries again for a while where nobody answers.
+func (a *agentProcess) fetch(o *order, deadline int64) {
+	w := a.world
+	a.later(w.between(100, 20*millisecond), "fetch", func() {
+		inputs, lost, silent := a.gather(o)
+		switch {
+		case lost == "" || silent && w.now >= deadline:
+		case silent:
+			a.later(300*millisecond, "fetch", func() { a.fetch(o, deadline) })
+			return
+		}
+		if lost == "" {
+			a.prepared(o, inputs)
+			return
+		}
+		a.preparing--
+		a.ledger.Fail(o.execution, stint.Failure{Job: o.grant.Job, Op: o.op, Start: w.millis(), End: w.millis(), Error: stint.Errorf(stint.Lost, "%s", lost)})
+		a.flush()
+		a.pump()
+	})
+}
+
+// gather collects the inputs: lost says what is missing, silent that somebody
+// did not answer.
+func (a *agentProcess) gather(o *order) (inputs []content, lost string, silent bool) {
+	reads := a.world.runOf(o.execution).plan.Reads(o.grant.Stage, o.op)
+	for n := reads.From; n < reads.To; n++ {
+		i := slices.IndexFunc(o.grant.Sources, func(s stint.Source) bool { return stint.RangesContain(s.Ops, n) })
+		if i < 0 {
+			return nil, fmt.Sprintf("the grant names no node for %d", n), false
+		}
+		peer := a.world.machineOf(o.grant.Sources[i].Node)
+		if peer == nil || peer.agent == nil || peer != a.machine && (peer.pausedUntil > a.world.now || a.machine.peerUp[peer.index] > a.world.now) {
+			return nil, "no answer", true
+		}
+		b := peer.folder.blocks[blockKey{o.execution, o.grant.Stage - 1, n}]
+		if b == nil || b.torn {
+			return nil, fmt.Sprintf("%d is not there", n), false
+		}
+		inputs = append(inputs, b.content)
+	}
+	return inputs, "", false
+}
+
+// prepared queues an order that is ready.
+func (a *agentProcess) prepared(o *order, inputs []content) {
+	a.preparing--
+	o.inputs = inputs
+	if handed, begun := a.ledger.Outstanding(o.execution, o.grant.Job, o.op); handed && !begun {
+		a.ready = append(a.ready, o)
+	}
+	a.pump()
+}
+
+// next hands the slot what is ready, and has it begin if it is idle.
+func (s *slot) next() {
+	a := s.agent
+	for len(a.ready) > 0 && len(s.queue) < ahead {
+		s.queue = append(s.queue, a.ready[0])
+		a.ready = a.ready[1:]
+	}
+	if s.current == nil && len(s.queue) > 0 {
+		s.begin()
+	}
+}
+
+// begin begins the next operation of the queue.
+func (s *slot) begin() {
+	a, o := s.agent, s.queue[0]
+	w := a.world
+	s.queue, s.current = s.queue[1:], o
+	s.write(o, logRecord{begun: true, grant: o.grant, op: o.op})
+	w.books.begins(a, o)
+	life := s.life
+	took := int64(float64(w.runOf(o.execution).duration(w)) * a.machine.slow)
+	a.later(took, "end", func() {
+		if s.life == life && s.current == o {
+			s.end(o, took)
+		}
+	})
+	s.tellSoon()
+}
+
+// write appends to the slot's log, which is another for another execution.
+func (s *slot) write(o *order, r logRecord) {
+	if s.log == nil || s.log.execution != o.execution {
+		s.deliver()
+		s.log, s.read = &slotLog{execution: o.execution}, 0
+		s.agent.machine.folder.logs = append(s.agent.machine.folder.logs, s.log)
+	}
+	s.log.records = append(s.log.records, r)
+	if w := s.agent.world; w.chance(0.02) {
+		s.log.synced = len(s.log.records)
+	}
+}
+
+// end ends an attempt: its output is written, and the log says so.
+func (s *slot) end(o *order, took int64) {
+	a, w := s.agent, s.agent.world
+	r := w.runOf(o.execution)
+	now := w.millis()
+	record := logRecord{grant: o.grant, op: o.op}
+	if fault := r.outcome(a, o); fault != nil {
+		record.failed = &stint.Failure{Job: o.grant.Job, Op: o.op, Start: now - took/millisecond, End: now, Error: fault}
+	} else {
+		record.done = doneOf(o.grant.Stage, o.op, now-took/millisecond, now)
+		out := r.perform(o)
+		if r.plan.Spec.Stages[o.grant.Stage].Part {
+			record.part = &stint.Part{
+				Op: o.op, Bytes: record.done.BytesOut, Sum: out.sum(),
+				Name: fmt.Sprintf("part-%05d.%d-%d-%s", o.op, o.grant.Job, a.incarnation, a.machine.folder.node),
+			}
+			r.staged[record.part.Name] = out
+		} else {
+			a.machine.folder.blocks[blockKey{o.execution, o.grant.Stage, o.op}] = &block{content: out}
+		}
+	}
+	s.write(o, record)
+	s.current = nil
+	if len(s.queue) > 0 {
+		s.begin()
+	}
+	s.tellSoon()
+}
+
+// tellSoon has the agent hear of what the log has.
+func (s *slot) tellSoon() {
+	s.agent.later(s.agent.world.between(100, 6*millisecond), "told", func() {
+		s.deliver()
+		s.agent.flush()
+		s.agent.pump()
+	})
+}
+
+// deliver enters what the log holds in addition into the ledger.
+func (s *slot) deliver() {
+	if s.log == nil {
+		return
+	}
+	l, x := s.agent.ledger, s.log.execution
+	for ; s.read < len(s.log.records); s.read++ {
+		switch r := s.log.records[s.read]; {
+		case r.begun:
+			l.Begun(x, stint.Begun{Job: r.grant.Job, Ops: stint.Range{From: r.op, To: r.op + 1}})
+		case r.done != nil:
+			l.Done(x, r.grant.Job, *r.done, countersOf(r.op), r.part)
+		case r.failed != nil:
+			l.Fail(x, *r.failed)
+		}
+	}
+}
+
+// killWorker ends a slot's worker: the agent reads its log, the operation in
+// progress is lost, those behind it are handed out again.
+func (a *agentProcess) killWorker(i int) {
+	s, w := a.slots[i], a.world
+	s.life++
+	current, queue := s.current, s.queue
+	s.current, s.queue = nil, nil
+	s.deliver()
+	if current != nil {
+		a.ledger.Fail(current.execution, stint.Failure{Job: current.grant.Job, Op: current.op, Start: w.millis(), End: w.millis(), Error: stint.Errorf(stint.Lost, "worker killed")})
+	}
+	for _, o := range queue {
+		a.ledger.PutBack(o.execution, o.grant.Job, stint.Range{From: o.op, To: o.op + 1})
+	}
+	a.flush()
+	a.later(w.between(millisecond, 50*millisecond), "worker", a.pump)
+}
+
+// forget ends what the slot has of an execution.
+func (s *slot) forget(x stint.ExecutionID) {
+	if s.current != nil && s.current.execution == x {
+		s.life++
+		s.current = nil
+	}
+	s.queue = slices.DeleteFunc(s.queue, func(o *order) bool { return o.execution == x })
+	if s.log != nil && s.log.execution == x {
+		s.log, s.read = nil, 0
+	}
+}
