@@ -142,8 +142,8 @@ var errDropped = errors.New("commit refused or unknown")
 // be dropped (an error), or ctx ends.
 func (d *drive) run(ctx context.Context) error {
 	d.take(d.state.Resume(nowMillis()))
-	for _, id := range d.server.fleet.lost() { // it may have been told so and not have recorded it
-		d.step(input{event: &coord.Event{Gone: &coord.Gone{Node: id, Lost: true}}})
+	for _, g := range d.server.fleet.lost() { // it may have been told so and not have recorded it
+		d.step(input{event: g.event()})
 	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -193,7 +193,7 @@ func (d *drive) step(in input) {
 	if in.placed {
 		d.taken++
 	}
-	if in.event != nil && !d.outdated(in.event) {
+	if in.event != nil {
 		in.event.At = nowMillis()
 		d.stale = d.stale || *in.event == coord.Event{At: in.event.At}
 		d.take(d.state.Step(*in.event))
@@ -204,12 +204,6 @@ func (d *drive) step(in input) {
 	if in.released != nil {
 		d.next.released = append(d.next.released, in.released)
 	}
-}
-
-// outdated reports whether an event says that a node is gone that has attached
-// meanwhile: its attachment may be behind us already, and will not come again.
-func (d *drive) outdated(ev *coord.Event) bool {
-	return ev.Gone != nil && d.server.fleet.ready(ev.Gone.Node)
 }
 
 func (d *drive) take(delta coord.Delta) {

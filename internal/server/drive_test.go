@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"stint"
-	"stint/internal/coord"
 	"stint/internal/link"
 )
 
@@ -34,25 +33,33 @@ func TestADriveThatEndsUnsettledStaysKnownAndRefuses(t *testing.T) {
 	}
 }
 
-func TestANodeThatIsBackIsNotSaidToBeGone(t *testing.T) {
+// What is said of a node names the session it is about, so that the state
+// machines can tell a late word from news.
+func TestWhatIsSaidOfANodeNamesItsSession(t *testing.T) {
 	t.Parallel()
-	s := &Server{}
-	s.Ready()
-	d := newDrive(s, "x-1")
-	gone := &coord.Event{Gone: &coord.Gone{Node: "n-1"}}
-	if d.outdated(gone) {
-		t.Error("a node that never came is there")
-	}
-	session := &link.Session{}
-	if _, err := s.fleet.attach(stint.Node{ID: "n-1", Status: stint.NodeReady, Incarnation: 1}, session); err != nil {
+	var f fleet
+	f.init(time.Second, time.Minute)
+	first, second := &link.Session{}, &link.Session{}
+	doc := stint.Node{ID: "n-1", Status: stint.NodeReady, Incarnation: 1}
+	start := time.Unix(1000, 0)
+	a, _, err := f.attach(doc, first)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if !d.outdated(gone) {
-		t.Error("a node that has a session is gone")
+	f.detach("n-1", first, start)
+	gone := f.silent(start.Add(time.Second))
+	if len(gone) != 1 || gone[0].session != a.session || a.event(stint.Holding{}).Attach.Session != a.session {
+		t.Fatal(gone, a)
 	}
-	s.fleet.detach("n-1", session, time.Now())
-	if d.outdated(gone) {
-		t.Error("a node without a session is there")
+	b, _, err := f.attach(doc, second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if late := gone[0].event().Gone; b.session <= late.Session {
+		t.Errorf("session %d began after the node was gone since session %d", b.session, late.Session)
+	}
+	if gone := f.silent(start.Add(time.Hour)); len(gone) != 0 {
+		t.Errorf("%v is gone and has a session", gone)
 	}
 }
 

@@ -18,28 +18,45 @@ import (
 type fleet struct {
 	awayAfter, lostAfter time.Duration
 
-	mu      sync.Mutex
-	nodes   map[stint.NodeID]*member
-	drives  map[stint.ExecutionID]*drive
-	errands map[string]*errandUnderWay
-	turn    int           // whose turn it is to run an errand
-	arrived chan struct{} // closed, and renewed, when a node attaches
-	closed  bool          // nobody attaches any more
+	mu       sync.Mutex
+	sessions uint64 // attached so far
+	nodes    map[stint.NodeID]*member
+	drives   map[stint.ExecutionID]*drive
+	errands  map[string]*errandUnderWay
+	turn     int           // whose turn it is to run an errand
+	arrived  chan struct{} // closed, and renewed, when a node attaches
+	closed   bool          // nobody attaches any more
 }
 
 // member is a node as this server knows it.
 type member struct {
 	doc     stint.Node
+	number  uint64        // of its latest session; 0: none since this server began
 	session *link.Session // nil: none
 	specs   map[stint.ExecutionID]bool
 	silent  time.Time // since when there is no session
 	told    bool      // that it is lost: to every drive
 }
 
-// goneNode is a node that has been silent for too long.
+// attachment is a node and the number of the session it attached by.
+type attachment struct {
+	node    stint.Node
+	session uint64
+}
+
+func (a attachment) event(h stint.Holding) *coord.Event {
+	return &coord.Event{Attach: &coord.Attach{Node: a.node, Holding: h, Session: a.session}}
+}
+
+// goneNode is a node that has been silent for too long since a session ended.
 type goneNode struct {
-	id   stint.NodeID
-	lost bool
+	id      stint.NodeID
+	lost    bool
+	session uint64
+}
+
+func (g goneNode) event() *coord.Event {
+	return &coord.Event{Gone: &coord.Gone{Node: g.id, Lost: g.lost, Session: g.session}}
 }
 
 func (f *fleet) init(awayAfter, lostAfter time.Duration) {
@@ -64,14 +81,14 @@ func (f *fleet) remember(nodes []stint.Node, now time.Time) {
 }
 
 // add makes a drive known and returns the nodes that have a session.
-func (f *fleet) add(d *drive) []stint.Node {
+func (f *fleet) add(d *drive) []attachment {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.drives[d.id] = d
-	var out []stint.Node
+	var out []attachment
 	for _, m := range f.sorted() {
 		if m.session != nil {
-			out = append(out, m.doc)
+			out = append(out, attachment{m.doc, m.number})
 		}
 	}
 	return out
@@ -139,13 +156,13 @@ func (f *fleet) ready(id stint.NodeID) bool {
 }
 
 // lost returns the nodes that are lost.
-func (f *fleet) lost() []stint.NodeID {
+func (f *fleet) lost() []goneNode {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var out []stint.NodeID
+	var out []goneNode
 	for _, m := range f.sorted() {
 		if m.doc.Status == stint.NodeLost {
-			out = append(out, m.doc.ID)
+			out = append(out, goneNode{id: m.doc.ID, lost: true, session: m.number})
 		}
 	}
 	return out
@@ -167,15 +184,15 @@ func (f *fleet) documents(now time.Time) []stint.Node {
 
 // attach puts a session in the place of the node's earlier one. The error is a
 // refusal: a newer incarnation of the node is there, or the server is stopping.
-func (f *fleet) attach(doc stint.Node, s *link.Session) ([]*drive, error) {
+func (f *fleet) attach(doc stint.Node, s *link.Session) (attachment, []*drive, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
-		return nil, errStopping()
+		return attachment{}, nil, errStopping()
 	}
 	old := f.nodes[doc.ID]
 	if old != nil && old.doc.Incarnation > doc.Incarnation {
-		return nil, stint.Errorf(stint.Conflict, "stale_incarnation: node %s has started %d times; this is its start %d", doc.ID, old.doc.Incarnation, doc.Incarnation)
+		return attachment{}, nil, stint.Errorf(stint.Conflict, "stale_incarnation: node %s has started %d times; this is its start %d", doc.ID, old.doc.Incarnation, doc.Incarnation)
 	}
 	if old != nil {
 		doc.Since = old.doc.Since
@@ -183,14 +200,15 @@ func (f *fleet) attach(doc stint.Node, s *link.Session) ([]*drive, error) {
 	if old != nil && old.session != nil {
 		old.session.Close(stint.Errorf(stint.Conflict, "node %s has attached again", doc.ID))
 	}
-	f.nodes[doc.ID] = &member{doc: doc, session: s, specs: make(map[stint.ExecutionID]bool)}
+	f.sessions++
+	f.nodes[doc.ID] = &member{doc: doc, number: f.sessions, session: s, specs: make(map[stint.ExecutionID]bool)}
 	close(f.arrived)
 	f.arrived = make(chan struct{})
 	drives := make([]*drive, 0, len(f.drives))
 	for _, d := range f.drives {
 		drives = append(drives, d)
 	}
-	return drives, nil
+	return attachment{doc, f.sessions}, drives, nil
 }
 
 // detach notes that a session ended, unless a newer one has taken its place.
@@ -258,7 +276,7 @@ func (f *fleet) silent(now time.Time) []goneNode {
 			m.doc.Status, m.told = stint.NodeLost, true
 		}
 		if lost || since >= f.awayAfter {
-			out = append(out, goneNode{id: m.doc.ID, lost: lost})
+			out = append(out, goneNode{id: m.doc.ID, lost: lost, session: m.number})
 		}
 	}
 	return out
@@ -334,8 +352,4 @@ func (f *fleet) awaitNode(ctx context.Context) error {
 			return stint.Errorf(stint.Unavailable, "no node is ready; see stint node list")
 		}
 	}
-}
-
-func attachEvent(n stint.Node, h stint.Holding) *coord.Event {
-	return &coord.Event{Attach: &coord.Attach{Node: n, Holding: h}}
 }

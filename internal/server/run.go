@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"stint"
-	"stint/internal/coord"
 	"stint/internal/link"
 )
 
@@ -80,7 +79,7 @@ func (s *Server) start(ctx context.Context, d *drive) error {
 		return errStopping()
 	}
 	for _, a := range nodes {
-		if err := d.post(ctx, input{event: attachEvent(a, stint.Holding{Execution: d.id})}); err != nil {
+		if err := d.post(ctx, input{event: a.event(stint.Holding{Execution: d.id})}); err != nil {
 			return err
 		}
 	}
@@ -217,8 +216,7 @@ func (s *Server) watchFleet(ctx context.Context) error {
 // declareGone tells every live execution that a node is away or lost.
 func (s *Server) declareGone(ctx context.Context, g goneNode) {
 	for _, d := range s.fleet.liveDrives() {
-		ev := &coord.Event{Gone: &coord.Gone{Node: g.id, Lost: g.lost}}
-		if err := d.post(ctx, input{event: ev}); err != nil && ctx.Err() != nil {
+		if err := d.post(ctx, input{event: g.event()}); err != nil && ctx.Err() != nil {
 			return
 		}
 	}

@@ -38,7 +38,7 @@ func (s *Server) Accept(ctx context.Context, session *link.Session) error {
 	if err := session.Send(link.ServerMessage{Welcome: &welcome}); err != nil {
 		return err
 	}
-	drives, err := s.fleet.attach(doc, session)
+	attached, drives, err := s.fleet.attach(doc, session)
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (s *Server) Accept(ctx context.Context, session *link.Session) error {
 		s.want()
 		log.InfoContext(context.WithoutCancel(ctx), "node detached")
 	}()
-	if err := s.announce(ctx, doc, hello.Holdings, drives, session); err != nil {
+	if err := s.announce(ctx, attached, hello.Holdings, drives, session); err != nil {
 		return err
 	}
 	s.fleet.dispatchWaiting()
@@ -58,7 +58,7 @@ func (s *Server) Accept(ctx context.Context, session *link.Session) error {
 
 // announce tells every live execution that the node is there and what it holds,
 // and has the node forget what is not live.
-func (s *Server) announce(ctx context.Context, doc stint.Node, holdings []stint.Holding, drives []*drive, session *link.Session) error {
+func (s *Server) announce(ctx context.Context, a attachment, holdings []stint.Holding, drives []*drive, session *link.Session) error {
 	held := make(map[stint.ExecutionID]stint.Holding, len(holdings))
 	for _, h := range holdings {
 		held[h.Execution] = h
@@ -68,7 +68,7 @@ func (s *Server) announce(ctx context.Context, doc stint.Node, holdings []stint.
 		if !ok {
 			h = stint.Holding{Execution: d.id}
 		}
-		err := d.post(ctx, input{event: attachEvent(doc, h)})
+		err := d.post(ctx, input{event: a.event(h)})
 		if stint.CodeOf(err) == stint.NotFound {
 			continue // it was settled in this very moment
 		}
