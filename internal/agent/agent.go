@@ -120,7 +120,11 @@ func (s *site) dataPlane(config *tls.Config) *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle(transfer.Path, &transfer.Handler{
 		Open: func(_ context.Context, x stint.ExecutionID, stage int, op, partition uint32) (*io.SectionReader, int64, uint64, error) {
-			return s.store.Open(x, stage, op, partition)
+			section, records, sum, err := s.store.Open(x, stage, op, partition)
+			if stint.CodeOf(err) == stint.NotFound {
+				s.preparer.missed(x, stage, []stint.Range{{From: op, To: op + 1}})
+			}
+			return section, records, sum, err
 		},
 	})
 	return &http.Server{

@@ -323,6 +323,26 @@ func TestBlocksThatAreNotThereAreLostWithTheirNode(t *testing.T) {
 			t.Errorf("operation %d: %v, sources %v", f.Op, f.Error, f.Sources)
 		}
 	}
+	a.await(t, "the block that node should have and has not", func(s *tally) bool { return len(s.lost) > 0 && s.lost[0].Stage == 0 })
+}
+
+func TestANodeWhoseFolderIsRemovedEnds(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	dir := filepath.Join(t.TempDir(), "node")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	a := s.agent(t, nodeA, dir, 1)
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(t.Context()) }()
+	s.next(t)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; stint.CodeOf(err) != stint.Lost {
+		t.Errorf("ended with %v", err)
+	}
 }
 
 func TestProgramFilesAreKeptAndVerified(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -76,6 +77,30 @@ func lockFile(path string) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 	}
 	return f, nil
+}
+
+// watchEvery is how often a folder is looked for.
+const watchEvery = time.Second
+
+// watch returns when ctx is done, or with an error when the folder is not there
+// any more: what is kept in it is gone, and a node without it is another node.
+func (f *folder) watch(ctx context.Context) error {
+	held, err := f.lock.Stat()
+	if err != nil {
+		return fmt.Errorf("look at lock: %w", err)
+	}
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if now, err := os.Stat(f.at("lock")); errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(now, held) {
+			return stint.Errorf(stint.Lost, "data folder %q was removed or replaced", f.dir)
+		}
+	}
 }
 
 // close releases the lock.

@@ -45,6 +45,7 @@ type preparer struct {
 	folder      *folder
 	store       *block.Store
 	peers       *http.Client
+	missed      func(x stint.ExecutionID, stage int, ops []stint.Range) // is told of blocks that this node should have and has not
 }
 
 // bare reports whether operations of a grant need nothing opened.
@@ -275,6 +276,7 @@ func (p *preparer) local(r reading, h holder) (portion, error) {
 		}
 	}
 	if len(missing) > 0 {
+		p.missed(r.execution, r.stage, missing)
 		return portion{}, &lostError{nodes: []stint.NodeID{p.node}, what: (&transfer.MissingError{Ops: missing}).Error()}
 	}
 	return got, nil

@@ -23,6 +23,9 @@ func (s *site) run(ctx context.Context, ledger *Ledger, identity Identity, liste
 		case <-ctx.Done():
 		}
 	}
+	s.preparer.missed = func(x stint.ExecutionID, stage int, ops []stint.Range) {
+		s.post(&blocksMissed{execution: x, stage: stage, ops: ops})
+	}
 	s.open = func() scope {
 		ctx, cancel := context.WithCancelCause(ctx)
 		return scope{cancel: cancel, start: func(task func(context.Context)) {
@@ -49,6 +52,7 @@ func (s *site) run(ctx context.Context, ledger *Ledger, identity Identity, liste
 		<-ctx.Done()
 		return server.Close()
 	})
+	g.Go(func() error { return s.folder.watch(ctx) })
 	g.Go(func() error {
 		s.keepAttached(ctx, &link.Dialer{URL: s.agent.ServerURL, TLS: identity.Link})
 		return nil

@@ -71,6 +71,20 @@ func (l *loop) done(s *slot, x stint.ExecutionID, d *worker.DoneRecord) int {
 	return 1
 }
 
+// blocksMissed says that blocks were asked for that this node should have and
+// has not. The server is told, so that they are made again.
+type blocksMissed struct {
+	execution stint.ExecutionID
+	stage     int
+	ops       []stint.Range
+}
+
+func (b *blocksMissed) apply(l *loop, _ time.Time) {
+	if slices.Contains(l.ledger.Executions(), b.execution) {
+		l.ledger.Lost(b.execution, []stint.StageOps{{Stage: b.stage, Ops: b.ops}})
+	}
+}
+
 // workerEnded says that a worker is gone, and why.
 type workerEnded struct {
 	process   *process
