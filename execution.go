@@ -14,7 +14,7 @@ type Request struct {
 	Slots       int               `json:"slots,omitempty"`       // at most so many operations at once on one node; 0: all its slots
 	SubsetSize  int64             `json:"subset_size,omitempty"` // bytes, or values of a range; 0: chosen
 	Partitions  int               `json:"partitions,omitempty"`  // of shuffles that leave it open; 0: chosen
-	Compression string            `json:"compression,omitempty"` // "" by suffix, "none" bytes as they are
+	Compression string            `json:"compression,omitempty"` // "none": bytes as they are; "": objects that are compressed by their suffix are refused
 	Overwrite   bool              `json:"overwrite,omitempty"`
 	Attempts    int               `json:"attempts,omitempty"` // of one operation before the execution fails; 0: 4
 	Key         string            `json:"key,omitempty"`      // idempotency key; the same key gives the same execution
@@ -69,6 +69,7 @@ type Execution struct {
 	Elapsed    float64                     `json:"elapsed_seconds"`
 	Nodes      []NodeID                    `json:"nodes"`
 	Inputs     []string                    `json:"inputs"`
+	Skipped    int64                       `json:"skipped,omitempty"` // objects of the input left out because their names begin with . or _
 	Output     OutputReport                `json:"output"`
 	Counters   map[string]map[string]int64 `json:"counters"`
 	Receipts   []Receipt                   `json:"receipts"`

@@ -4,9 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 stint=$PWD/bin/stint
-work=${TMPDIR:-/tmp}/stint-demo-$(id -u)
-rm -rf "$work"
-mkdir -m 700 "$work"
+work=$(mktemp -d "${TMPDIR:-/tmp}/stint-demo-XXXXXX")
 export STINT_DATA=$work/data
 
 "$stint" up --nodes 3 --listen 127.0.0.1:0 2>"$work/up.log" &

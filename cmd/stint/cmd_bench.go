@@ -70,7 +70,7 @@ type measurement struct {
 	Name      string    `json:"name"`
 	Unit      string    `json:"-"` // of rates
 	Rate      float64   `json:"-"`
-	byUnit              // the rate, under the name of its unit
+	Quantity            // the rate, under the name of its unit
 	CPU       float64   `json:"cpu_seconds"`
 	Runs      []float64 `json:"runs"` // rate of each run
 	Reference reference `json:"reference,omitzero"`
@@ -82,22 +82,22 @@ type measurement struct {
 type reference struct {
 	Tool string  `json:"tool"`
 	Rate float64 `json:"-"`
-	byUnit
+	Quantity
 	CPU  float64   `json:"cpu_seconds"`
 	Runs []float64 `json:"runs"`
 }
 
-// byUnit is a rate in the document: the field says what it counts.
-type byUnit struct {
+// Quantity is a rate in the document: the field says what it counts.
+type Quantity struct {
 	Operations float64 `json:"operations_per_second,omitempty"` // by the clock
 	Bytes      float64 `json:"bytes_per_second,omitempty"`      // of one core: by CPU seconds
 }
 
-func inUnit(unit string, rate float64) byUnit {
+func inUnit(unit string, rate float64) Quantity {
 	if unit == perSecond {
-		return byUnit{Operations: rate}
+		return Quantity{Operations: rate}
 	}
-	return byUnit{Bytes: rate}
+	return Quantity{Bytes: rate}
 }
 
 // Units of rates.
@@ -135,8 +135,8 @@ func (a *app) bench(ctx context.Context, b *benchFlags, names []string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		m.Name, m.byUnit = name, inUnit(m.Unit, m.Rate)
-		m.Reference.byUnit = inUnit(m.Unit, m.Reference.Rate)
+		m.Name, m.Quantity = name, inUnit(m.Unit, m.Rate)
+		m.Reference.Quantity = inUnit(m.Unit, m.Reference.Rate)
 		report.Workloads = append(report.Workloads, m)
 		if !b.json {
 			if _, err := fmt.Fprintln(a.out, m.text()); err != nil {

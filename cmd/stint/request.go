@@ -47,7 +47,7 @@ func (r *requestFlags) define(c *cobra.Command) {
 	f.StringVar(&r.subsetSize, "subset-size", "", "input of one operation, as 64MiB; values of a range")
 	f.IntVar(&r.request.Partitions, "partitions", 0, "of the shuffle, which is the number of parts of the result")
 	f.IntVar(&r.request.Attempts, "attempts", 0, "of an operation before the execution fails (default 4)")
-	f.StringVar(&r.request.Compression, "compression", "", `"none" reads compressed input as it is`)
+	f.StringVar(&r.request.Compression, "compression", "", `"none" reads the bytes of .gz, .zst and .bz2 files as they are; they are refused otherwise`)
 	f.BoolVar(&r.request.Overwrite, "overwrite", false, "replace an output that is there")
 }
 

@@ -46,9 +46,12 @@ func watch(ctx context.Context, c *client.Client, id stint.ExecutionID, show fun
 
 // tellEnd tells people how an execution ended and where its result lies.
 func (a *app) tellEnd(x *stint.Execution) {
-	a.say("%s  %s after %.1f s, %d operations performed for %d\n", x.ID, x.Status, x.Elapsed, x.Operations.Performed, x.Operations.Total)
+	a.say("%s  %s after %.1f s, %d attempts for %d operations\n", x.ID, x.Status, x.Elapsed, x.Operations.Performed, x.Operations.Total)
 	if x.Error != nil {
 		a.say("  %s\n", x.Error)
+	}
+	if x.Skipped > 0 {
+		a.say("  left out: %s whose names begin with . or _\n", plural(x.Skipped, "file"))
 	}
 	for _, m := range x.Missing {
 		a.say("  without %s: %s\n", m.Operation, m.Error)

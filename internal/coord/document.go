@@ -14,7 +14,7 @@ func (s *State) Document(now int64) stint.Execution {
 	x := stint.Execution{
 		ID: s.ID(), Name: s.request.Name, Program: s.programName(), Status: s.status,
 		Submitted: moment(s.base), Stints: []stint.Stint{}, Stages: []stint.StageReport{},
-		Nodes: []stint.NodeID{}, Inputs: s.request.Inputs, Output: s.output,
+		Nodes: []stint.NodeID{}, Inputs: s.request.Inputs, Skipped: s.plan.Listing.Skipped, Output: s.output,
 		Receipts: []stint.Receipt{}, Missing: []stint.Missing{}, Version: s.version,
 		Counters: make(map[string]map[string]int64, len(s.counters)),
 		Failures: append([]stint.Failure(nil), s.failures...), Error: s.err,

@@ -209,6 +209,8 @@ func compileSegments(location string, p []symbol) ([]segment, error) {
 				out = append(out, s)
 			}
 			s = nil
+		case len(s) == 0 && isDoubleStar(p[i:]):
+			return nil, badGlob(location, c, "** (a folder means all objects below it)")
 		case c.glob && c.b == '*':
 			if len(s) == 0 || s[len(s)-1].kind != matchRun {
 				s = append(s, element{kind: matchRun})
@@ -234,6 +236,13 @@ func compileSegments(location string, p []symbol) ([]segment, error) {
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// isDoubleStar reports whether p begins with a segment of two stars, which
+// elsewhere means folders of any depth and here would quietly mean one.
+func isDoubleStar(p []symbol) bool {
+	star := func(c symbol) bool { return c.glob && c.b == '*' }
+	return len(p) >= 2 && star(p[0]) && star(p[1]) && (len(p) == 2 || p[2].b == '/')
 }
 
 // compileClass reads p, which is [ and what follows it without the closing bracket.

@@ -71,6 +71,7 @@ func TestGlobMatches(t *testing.T) {
 func TestBadGlobSaysWhere(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
+		"/a/**/b":                         "** (a folder means all objects below it) at byte 4",
 		"/a/[bc":                          "[ without ] at byte 4",
 		"/a/[]":                           "[ without ] at byte 4",
 		"/a/[b/c]":                        "[ without ] at byte 4",

@@ -20,7 +20,7 @@ func TestRunsOfOperationsFitAMessage(t *testing.T) {
 	req := stint.Request{SubsetSize: 10, Program: stint.Program{Stages: []stint.Stage{{
 		Name: "map", Action: stint.Action{Native: "identity"}, NoOutput: true, Input: stint.Edge{Kind: stint.FromInput},
 	}}}}
-	choice, err := Choose(req, listing, 4)
+	choice, err := Choose(req, listing)
 	if err != nil {
 		t.Fatal(err)
 	}

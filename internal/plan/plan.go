@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"path"
 	"regexp"
 
 	"github.com/zeebo/blake3"
@@ -18,6 +19,8 @@ const (
 	MaxPackedFiles  = 256         // objects in one operation; each is an open descriptor
 	PartBytes       = 64 << 20    // of the input, for a part of a program without a shuffle
 	PartValues      = 1 << 16     // of a generated range, for the same
+	chosenOps       = 128         // over bytes, where we choose
+	chosenValueOps  = 4096
 	minChosenSubset = 256 << 10
 	maxChosenSubset = 64 << 20
 	autoPieces      = 10_000_000 // operations times partitions, where we choose
@@ -51,16 +54,19 @@ type cut struct {
 	offset, length int64
 }
 
-// Choose decides what the request leaves open. Slots is the number of
-// operations that the nodes can perform at once; it has a say in the subset
-// size, never in the output.
-func Choose(req stint.Request, listing stint.Listing, slots int) (Choice, error) {
+// Choose decides what the request leaves open, from the request and the listing
+// alone: a program whose output depends on how its input was cut gives the same
+// on any number of nodes.
+func Choose(req stint.Request, listing stint.Listing) (Choice, error) {
 	c := Choice{SubsetSize: req.SubsetSize, Exact: req.SubsetSize > 0, Partitions: req.Partitions}
 	if req.SubsetSize < 0 {
 		return c, stint.Errorf(stint.Invalid, "subset size %d: expected 1 or more", req.SubsetSize)
 	}
 	if req.Partitions < 0 || req.Partitions > MaxPartitions {
 		return c, stint.Errorf(stint.Invalid, "partitions %d: expected 1 to %d", req.Partitions, MaxPartitions)
+	}
+	if err := checkCompression(req, listing); err != nil {
+		return c, err
 	}
 	total := totalSize(listing)
 	if c.Partitions == 0 {
@@ -71,19 +77,35 @@ func Choose(req stint.Request, listing stint.Listing, slots int) (Choice, error)
 		c.Partitions = int(min(max(ceil(total, per), 1), maxAutoParts))
 	}
 	if c.SubsetSize == 0 {
-		c.SubsetSize = chosenSubset(listing, int64(max(slots, 1)), int64(c.Partitions))
+		c.SubsetSize = chosenSubset(listing, int64(c.Partitions))
 	}
 	return c, nil
 }
 
-func chosenSubset(listing stint.Listing, slots, partitions int64) int64 {
+// checkCompression refuses objects that are compressed by their suffix, unless
+// their bytes are to be read as they are.
+func checkCompression(req stint.Request, listing stint.Listing) error {
+	if req.Compression == "none" {
+		return nil
+	}
+	for _, o := range listing.Objects {
+		switch suffix := path.Ext(o.URL); suffix {
+		case ".gz", ".zst", ".bz2":
+			return stint.Errorf(stint.Invalid, "input %s: files that end in %s are not decompressed by this version; --compression none reads their bytes as they are", o.URL, suffix)
+		}
+	}
+	return nil
+}
+
+// chosenSubset makes some hundred operations of bytes, within bounds, and some
+// thousand of values, each of which may be much work.
+func chosenSubset(listing stint.Listing, partitions int64) int64 {
 	total := totalSize(listing)
-	size := ceil(total, slots*4)
 	least := ceil(total*partitions, autoPieces)
 	if listing.Range != nil {
-		return max(min(size, PartValues), least, 1)
+		return max(min(ceil(total, chosenValueOps), PartValues), least, 1)
 	}
-	size = min(max(size, minChosenSubset), maxChosenSubset)
+	size := min(max(ceil(total, chosenOps), minChosenSubset), maxChosenSubset)
 	return ceil(max(size, least), 64<<10) * (64 << 10)
 }
 

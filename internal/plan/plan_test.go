@@ -37,9 +37,9 @@ func withReduce(partitions int) stint.Request {
 	return req
 }
 
-func made(t *testing.T, req stint.Request, l stint.Listing, slots int) *Plan {
+func made(t *testing.T, req stint.Request, l stint.Listing) *Plan {
 	t.Helper()
-	c, err := Choose(req, l, slots)
+	c, err := Choose(req, l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestScripts(t *testing.T) {
 }
 
 // runScript understands "plan" with objects=SIZE,SIZExCOUNT, range=FIRST..COUNT,
-// subset=SIZE, slots=N, split=files, reduce, reduce=N, no-output.
+// subset=SIZE, split=files, reduce, reduce=N, no-output.
 func runScript(t *testing.T, text string) string {
 	t.Helper()
 	var out strings.Builder
@@ -98,7 +98,7 @@ func runScript(t *testing.T, text string) string {
 		if len(words) == 0 || words[0] != "plan" {
 			continue
 		}
-		req, listing, slots := mapOnly(), stint.Listing{}, 4
+		req, listing := mapOnly(), stint.Listing{}
 		for _, word := range words[1:] {
 			key, value, _ := strings.Cut(word, "=")
 			switch key {
@@ -109,8 +109,6 @@ func runScript(t *testing.T, text string) string {
 				listing.Range = &stint.Values{First: size(t, first), Count: size(t, count)}
 			case "subset":
 				req.SubsetSize = size(t, value)
-			case "slots":
-				slots = int(size(t, value))
 			case "split":
 				req.Program.Stages[0].Input.Split = stint.Split(value)
 			case "reduce":
@@ -125,7 +123,7 @@ func runScript(t *testing.T, text string) string {
 				t.Fatalf("%q", word)
 			}
 		}
-		out.WriteString(describe(made(t, req, listing, slots)))
+		out.WriteString(describe(made(t, req, listing)))
 	}
 	return out.String()
 }
@@ -255,7 +253,7 @@ func TestAChoiceThatMakesNoSenseIsRefused(t *testing.T) {
 		"negative partitions": {Partitions: -1},
 		"too many partitions": {Partitions: MaxPartitions + 1},
 	} {
-		if _, err := Choose(req, objects(1), 1); stint.CodeOf(err) != stint.Invalid {
+		if _, err := Choose(req, objects(1)); stint.CodeOf(err) != stint.Invalid {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -265,7 +263,7 @@ func TestEqualProgramsHaveEqualDigests(t *testing.T) {
 	t.Parallel()
 	one, other, renamed := withReduce(3), withReduce(4), withReduce(3)
 	renamed.Program.Name = "another"
-	a, b, c := made(t, one, objects(9), 1), made(t, other, objects(9), 1), made(t, renamed, objects(8), 2)
+	a, b, c := made(t, one, objects(9)), made(t, other, objects(9)), made(t, renamed, objects(8))
 	if a.ProgramDigest() != c.ProgramDigest() || a.ProgramDigest() == b.ProgramDigest() {
 		t.Errorf("digests %s, %s and, under another name, %s", a.ProgramDigest(), b.ProgramDigest(), c.ProgramDigest())
 	}
@@ -274,7 +272,7 @@ func TestEqualProgramsHaveEqualDigests(t *testing.T) {
 func TestAPlanIsTheSameWhenItIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	l := objects(1, 70<<20, 3, 0, 200, 5<<20)
-	a, b := made(t, mapOnly(), l, 3), made(t, mapOnly(), l, 3)
+	a, b := made(t, mapOnly(), l), made(t, mapOnly(), l)
 	if d := cmp.Diff(a, b, cmp.AllowUnexported(Plan{}, cut{}), cmpopts.IgnoreUnexported(stint.Range{})); d != "" {
 		t.Error(d)
 	}
@@ -282,13 +280,13 @@ func TestAPlanIsTheSameWhenItIsMadeAgain(t *testing.T) {
 
 func TestWhatAnOperationOfALaterStageReads(t *testing.T) {
 	t.Parallel()
-	p := made(t, withReduce(3), objects(10), 1)
+	p := made(t, withReduce(3), objects(10))
 	if got := p.Reads(1, 2); got.From != 0 || got.To != p.Spec.Stages[0].Operations {
 		t.Errorf("a shuffle reads %v", got)
 	}
 	req := mapOnly()
 	req.SubsetSize = 10 << 20
-	g := made(t, req, objects(PartBytes+1, 5), 1)
+	g := made(t, req, objects(PartBytes+1, 5))
 	if got := g.Reads(1, 0); got.From != 0 || got.To != 7 {
 		t.Errorf("the first part gathers %v", got)
 	}
@@ -360,17 +358,17 @@ func FuzzPlan(f *testing.F) {
 			listing = stint.Listing{Range: &stint.Values{First: rng.Int64N(100) - 50, Count: rng.Int64N(500_000)}}
 		}
 		var parts []string
-		for i, subset := range []int64{one, other} {
+		for _, subset := range []int64{one, other} {
 			if subset != 0 {
 				subset = max(subset&(1<<40-1), totalSize(listing)/5000+1)
 			}
 			req.SubsetSize = subset
-			p := made(t, req, listing, 1+i*20)
+			p := made(t, req, listing)
 			checkCover(t, p)
 			parts = append(parts, partsText(p))
 		}
 		if parts[0] != parts[1] {
-			t.Errorf("the parts depend on the subset size or the slots:\n%s\n%s", parts[0], parts[1])
+			t.Errorf("the parts depend on the subset size:\n%s\n%s", parts[0], parts[1])
 		}
 	})
 }
@@ -467,4 +465,22 @@ func edge(s stint.Subset, end bool) string {
 		return fmt.Sprintf("%s:%d", last.Object.URL, last.Offset+last.Length)
 	}
 	return fmt.Sprintf("%s:%d", s.Pieces[0].Object.URL, s.Pieces[0].Offset)
+}
+
+func TestCompressedInputIsRefusedUnlessItsBytesAreWanted(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string]stint.Code{
+		"file:///a.gz": stint.Invalid, "file:///a.zst": stint.Invalid, "file:///a.b/c.bz2": stint.Invalid,
+		"file:///a.gz.txt": "", "file:///gz": "", "file:///a.gz/b": "",
+	} {
+		l := stint.Listing{Objects: []stint.Object{{URL: url, Size: 1}}}
+		if _, err := Choose(mapOnly(), l); stint.CodeOf(err) != want {
+			t.Errorf("%s: %v", url, err)
+		}
+		req := mapOnly()
+		req.Compression = "none"
+		if _, err := Choose(req, l); err != nil {
+			t.Errorf("%s as it is: %v", url, err)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"stint"
 	"stint/internal/coord"
 	"stint/internal/link"
+	"stint/internal/object"
 	"stint/internal/sched"
 )
 
@@ -23,9 +25,10 @@ type fleet struct {
 	nodes    map[stint.NodeID]*member
 	drives   map[stint.ExecutionID]*drive
 	errands  map[string]*errandUnderWay
-	turn     int           // whose turn it is to run an errand
-	arrived  chan struct{} // closed, and renewed, when a node attaches
-	closed   bool          // nobody attaches any more
+	outputs  map[string]stint.ExecutionID // location to who writes there
+	turn     int                          // whose turn it is to run an errand
+	arrived  chan struct{}                // closed, and renewed, when a node attaches
+	closed   bool                         // nobody attaches any more
 }
 
 // member is a node as this server knows it.
@@ -64,6 +67,7 @@ func (f *fleet) init(awayAfter, lostAfter time.Duration) {
 	f.nodes = make(map[stint.NodeID]*member)
 	f.drives = make(map[stint.ExecutionID]*drive)
 	f.errands = make(map[string]*errandUnderWay)
+	f.outputs = make(map[string]stint.ExecutionID)
 	f.arrived = make(chan struct{})
 }
 
@@ -94,11 +98,38 @@ func (f *fleet) add(d *drive) []attachment {
 	return out
 }
 
+// reserve gives an output location to an execution that is not over, and returns
+// who has it: another, if it was given away already.
+func (f *fleet) reserve(location string, id stint.ExecutionID) stint.ExecutionID {
+	if canonical, err := object.ParseLocation(location); err == nil {
+		location = canonical
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if holder, taken := f.outputs[location]; taken {
+		return holder
+	}
+	f.outputs[location] = id
+	return id
+}
+
+// free gives back what an execution reserved.
+func (f *fleet) free(id stint.ExecutionID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.release(id)
+}
+
+func (f *fleet) release(id stint.ExecutionID) {
+	maps.DeleteFunc(f.outputs, func(_ string, holder stint.ExecutionID) bool { return holder == id })
+}
+
 // removeDrive makes a drive unknown: its execution is settled.
 func (f *fleet) removeDrive(d *drive) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.drives, d.id)
+	f.release(d.id)
 	for id, u := range f.errands {
 		if u.reply == d.results {
 			delete(f.errands, id)

@@ -262,6 +262,9 @@ func (s *Server) holder(ctx context.Context, id stint.ExecutionID, op stint.Oper
 	if err != nil {
 		return "", err
 	}
+	if err := s.exists(ctx, id, stage, n); err != nil {
+		return "", err
+	}
 	d := s.fleet.drive(id)
 	if d == nil {
 		return "", stint.Errorf(stint.NotFound, "execution %s is over; what its operations wrote to standard error is gone, but for failed attempts", id)
@@ -275,9 +278,28 @@ func (s *Server) holder(ctx context.Context, id stint.ExecutionID, op stint.Oper
 		return ""
 	})
 	if err == nil && node == "" {
-		err = stint.Errorf(stint.NotFound, "operation %.80q of %s: there is none, or no node has it", op, id)
+		err = stint.Errorf(stint.NotFound, "operation %s of %s has not started", op, id)
 	}
 	return node, err
+}
+
+// exists refuses an operation that an execution does not have.
+func (s *Server) exists(ctx context.Context, id stint.ExecutionID, stage string, n uint32) error {
+	doc, err := s.Show(ctx, id)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, st := range doc.Stages {
+		if st.Name == stage {
+			if int64(n) < st.Operations.Total {
+				return nil
+			}
+			return stint.Errorf(stint.NotFound, "no operation %d in stage %s of %s: it has %d, from 0", n, stage, id, st.Operations.Total)
+		}
+		names = append(names, st.Name)
+	}
+	return stint.Errorf(stint.NotFound, "no stage %.80q in %s; its stages are %s", stage, id, strings.Join(names, ", "))
 }
 
 func failureLog(doc stint.Execution, op stint.OperationID) string {

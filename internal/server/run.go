@@ -188,6 +188,7 @@ func (s *Server) reload(ctx context.Context, d *drive) error {
 	if err != nil {
 		return err
 	}
+	s.fleet.reserve(loaded.Request.Output, d.id)
 	d.adopt(state, loaded.Snapshot != nil)
 	return nil
 }

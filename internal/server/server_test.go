@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -142,6 +143,26 @@ func TestASubmissionThatIsRefusedLeavesNothing(t *testing.T) {
 	}
 	if got := below(t, taken); !slices.Equal(got, []string{"part-00000"}) {
 		t.Errorf("the output that was in the way: %v", got)
+	}
+}
+
+func TestAnOutputIsOneExecutionsAtATime(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	r := s.serve(nil)
+	s.node("a").idle().attach(r)
+	first := r.submit(s.numbers(3))
+	again := s.numbers(3)
+	again.Output = "file://" + again.Output // another spelling of the same place
+	if _, err := r.Submit(t.Context(), again); stint.CodeOf(err) != stint.Conflict || !strings.Contains(err.Error(), string(first)) {
+		t.Errorf("while %s writes there: %v", first, err)
+	}
+	if _, err := r.Terminate(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitStatus(first, stint.Terminated)
+	if _, err := r.Submit(t.Context(), again); err != nil {
+		t.Errorf("after its end: %v", err)
 	}
 }
 

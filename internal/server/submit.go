@@ -45,7 +45,26 @@ func (s *Server) Submit(ctx context.Context, req stint.Request) (stint.Execution
 			return stint.Execution{}, err
 		}
 	}
-	entry, p, err := s.prepare(ctx, newID(), req)
+	id := newID()
+	if req.Output != "" {
+		holder := s.fleet.reserve(req.Output, id)
+		if s.fleet.drive(holder) != nil { // another submission that is not recorded yet may be this one again: the key will tell
+			if same, err := s.DB.ByKey(ctx, req.Key, digest); err == nil && same == holder {
+				return s.Show(ctx, holder)
+			}
+			return stint.Execution{}, stint.Errorf(stint.Conflict, "output %.200q: execution %s is writing there; wait for its end or give another location", req.Output, holder)
+		}
+	}
+	doc, err := s.accept(ctx, id, digest, req)
+	if s.fleet.drive(id) == nil {
+		s.fleet.free(id)
+	}
+	return doc, err
+}
+
+// accept prepares and records a request under an id.
+func (s *Server) accept(ctx context.Context, id stint.ExecutionID, digest stint.Digest, req stint.Request) (stint.Execution, error) {
+	entry, p, err := s.prepare(ctx, id, req)
 	if err != nil {
 		return stint.Execution{}, err
 	}
@@ -76,7 +95,7 @@ func (s *Server) prepare(ctx context.Context, id stint.ExecutionID, req stint.Re
 	if err != nil {
 		return entry, nil, err
 	}
-	if entry.Choice, err = plan.Choose(req, listing, s.slots(req.Nodes)); err != nil {
+	if entry.Choice, err = plan.Choose(req, listing); err != nil {
 		return entry, nil, err
 	}
 	p, err := plan.Make(id, req, listing, entry.Choice)
@@ -148,17 +167,6 @@ func (s *Server) discard(ctx context.Context, entry store.Entry) {
 	if _, err := s.runErrand(context.WithoutCancel(ctx), e, ""); err != nil {
 		s.Logger.WarnContext(ctx, "staging folder left behind", "execution", string(entry.ID), "path", entry.Request.Output, "err", err)
 	}
-}
-
-// slots returns how many operations at most n nodes, or all, perform at once.
-func (s *Server) slots(n int) int {
-	total := 0
-	for i, node := range s.fleet.readyNodes() {
-		if n == 0 || i < n {
-			total += node.Slots
-		}
-	}
-	return total
 }
 
 // check refuses what can be refused without looking at any data.

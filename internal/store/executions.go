@@ -122,7 +122,7 @@ func load(ctx context.Context, tx *sql.Tx, id stint.ExecutionID) (Loaded, error)
 	err := tx.QueryRowContext(ctx, "SELECT created, epoch, version, status, settled, request, choice, listing, core, core_version FROM executions WHERE id = $1", string(id)).
 		Scan(&l.Created, &l.Epoch, &l.Version, &status, &l.Settled, &request, &choice, &listing, &core, &coreVersion)
 	if errors.Is(err, sql.ErrNoRows) {
-		return l, stint.Errorf(stint.NotFound, "execution %s: there is none", id)
+		return l, stint.Errorf(stint.NotFound, "no execution %s", id)
 	}
 	if err != nil {
 		return l, err
