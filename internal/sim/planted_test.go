@@ -28,7 +28,7 @@ const leastCaught = 0.85
 const plantedSeeds = 2500 // for each bug; the first that fails ends the run
 
 func plantedBugs() []planted {
-	const apply, step, grant, state, snapshot = "internal/coord/apply.go", "internal/coord/step.go", "internal/coord/grant.go", "internal/coord/state.go", "internal/coord/snapshot.go"
+	const apply, reports, step, grant, state, snapshot = "internal/coord/apply.go", "internal/coord/report.go", "internal/coord/step.go", "internal/coord/grant.go", "internal/coord/state.go", "internal/coord/snapshot.go"
 	const ledger, report = "internal/agent/ledger.go", "internal/agent/report.go"
 	return []planted{
 		{"a report after a gap is acknowledged", step, "if n.status != nodeReady || r.Seq > n.lastSeq+1 {", "if n.status != nodeReady {"},
@@ -45,16 +45,16 @@ func plantedBugs() []planted {
 		{"output that is not needed is forgotten when it is lost", apply, "o.state == done && o.node == i && !o.gone && gone(k, uint32(n)) {", "o.state == done && o.node == i && !o.gone && gone(k, uint32(n)) && s.needed(k, uint32(n)) {"},
 		{"an undone operation leaves the barrier down", apply, "	if next.spec.Gather == nil {\n		next.ready = nil\n		return\n	}", "	if next.spec.Gather == nil {\n		return\n	}"},
 		{"a gather does not wait for what was undone", apply, "	next.waitingFor[g]++\n", ""},
-		{"a superseded completion counts", apply, "return o.node == i && (o.job == id || o.job == 0)", "return true"},
-		{"a second completion counts", apply, "	case done, failed:\n	}\n	return false\n}\n\n// finish", "	case done, failed:\n		return true\n	}\n	return false\n}\n\n// finish"},
-		{"an operation performed again is counted again", apply, "	first = !o.counted\n", "	first = true\n"},
-		{"attempts of voided jobs are not counted", apply, "	if j == nil {\n		s.begunVoided(i, b)\n		return\n	}", "	if j == nil {\n		return\n	}"},
+		{"a superseded completion counts", reports, "return o.node == i && (o.job == id || o.job == 0)", "return true"},
+		{"a second completion counts", reports, "	case done, failed:\n	}\n	return false\n}\n\n// finish", "	case done, failed:\n		return true\n	}\n	return false\n}\n\n// finish"},
+		{"an operation performed again is counted again", reports, "	first = !o.counted\n", "	first = true\n"},
+		{"attempts of voided jobs are not counted", reports, "	if j == nil {\n		s.begunVoided(i, b)\n		return\n	}", "	if j == nil {\n		return\n	}"},
 		{"interrupted attempts are not counted", apply, "			s.begunVoided(i, b)\n		}\n		s.keepVoided", "			_ = b\n		}\n		s.keepVoided"},
-		{"a failed operation is not tried again", apply, "	s.exceptions[key] = e\n	s.release(f.Stage, f.Op)", "	s.exceptions[key] = e"},
-		{"lost machines use up the attempts", apply, "		e.infra++\n		wait = backoff(e.infra)", "		e.failed++\n		wait = backoff(1)"},
-		{"returned operations are forgotten", apply, "			o.job = 0\n			s.release(j.stage, n)\n		}\n	}\n}\n\n// returnedVoided", "			o.job = 0\n		}\n	}\n}\n\n// returnedVoided"},
+		{"a failed operation is not tried again", reports, "	s.exceptions[key] = e\n	s.release(f.Stage, f.Op)", "	s.exceptions[key] = e"},
+		{"lost machines use up the attempts", reports, "		e.infra++\n		wait = backoff(e.infra)", "		e.failed++\n		wait = backoff(1)"},
+		{"returned operations are forgotten", reports, "			o.job = 0\n			s.release(j.stage, n)\n		}\n	}\n}\n\n// returnedVoided", "			o.job = 0\n		}\n	}\n}\n\n// returnedVoided"},
 		{"the shuffle does not wait for all", state, "st.spec.Gather == nil && !s.complete(i-1) {", "st.spec.Gather == nil && s.stages[i-1].counts[pending] > 0 {"},
-		{"parts of any attempt are chosen", apply, "if o := &st.ops[p.Op]; o.state == done && o.node == i {", "if o := &st.ops[p.Op]; o.node != 60000 {"},
+		{"parts of any attempt are chosen", reports, "if o := &st.ops[p.Op]; o.state == done && o.node == i {", "if o := &st.ops[p.Op]; o.node != 60000 {"},
 		{"sources are not computed anew", apply, "	if o.state == done || to == done {\n		st.sources = nil\n	}", ""},
 		{"an operation is granted before its back-off and its inputs", grant, "if e.notBefore > now || !s.unblocked(key.stage, key.op) {", "if e.notBefore > now {"},
 		{"a snapshot forgets what is gone", snapshot, "			flags |= flagGone\n", "			flags |= 0\n"},

@@ -1,0 +1,337 @@
+package coord
+
+import (
+	"slices"
+
+	"stint"
+)
+
+func (s *State) applyReport(now int64, r *stint.Report) {
+	i, known := s.nodeIndex(r.Node)
+	if !known {
+		return
+	}
+	s.nodes[i].lastSeq = r.Seq
+	for _, b := range r.Begun {
+		s.applyBegun(i, b)
+	}
+	for _, d := range r.Done {
+		s.applyDone(i, d)
+	}
+	for _, f := range r.Failures {
+		s.applyFailure(now, i, f)
+	}
+	for _, back := range r.Returned {
+		s.applyReturned(i, back)
+	}
+	for _, m := range r.Messages {
+		if j := s.jobs[m.Job]; j != nil {
+			s.messages[opKey{j.stage, m.Op}] = m.Text
+		}
+	}
+	if r.Verified != nil {
+		s.applyVerified(i, r.Verified)
+	}
+}
+
+func (s *State) applyBegun(i uint16, b stint.Begun) {
+	j := s.jobs[b.Job]
+	if j == nil {
+		s.begunVoided(i, b)
+		return
+	}
+	if j.node != i {
+		return
+	}
+	for n := max(b.Ops.From, j.ops.From); n < min(b.Ops.To, j.ops.To); n++ {
+		if o := &s.stages[j.stage].ops[n]; o.job == b.Job && o.state == granted {
+			s.countAttempt(i, j.stage, n)
+			s.setState(j.stage, n, begun)
+		}
+	}
+}
+
+// begunVoided counts what a node had begun of a job that was voided while it
+// was away.
+func (s *State) begunVoided(i uint16, b stint.Begun) {
+	for v := range s.nodes[i].voided {
+		job := &s.nodes[i].voided[v]
+		if job.id != b.Job {
+			continue
+		}
+		for _, r := range slices.Clone(job.uncounted) {
+			for n := max(r.From, b.Ops.From); n < min(r.To, b.Ops.To); n++ {
+				s.countVoided(i, job, n)
+			}
+		}
+	}
+}
+
+func (s *State) applyDone(i uint16, d stint.Done) {
+	if d.Stage < 0 || d.Stage >= len(s.stages) {
+		return
+	}
+	st := &s.stages[d.Stage]
+	var fresh map[uint32]bool // operations whose counters count
+	if len(d.Counters) > 0 {
+		fresh = make(map[uint32]bool, len(d.Ops))
+	}
+	for _, u := range d.Ops {
+		if int(u.Op) >= len(st.ops) {
+			continue
+		}
+		s.heard(i, d.Job, u.Op)
+		if !s.accepts(i, d.Job, &st.ops[u.Op]) {
+			continue
+		}
+		if first := s.finish(i, d, u); fresh != nil {
+			fresh[u.Op] = first
+		}
+	}
+	s.addCounters(d.Counters, fresh)
+	for _, p := range d.Parts {
+		if !st.spec.Part || int(p.Op) >= len(st.ops) || s.parts[p.Op].Name != "" {
+			continue
+		}
+		if o := &st.ops[p.Op]; o.state == done && o.node == i {
+			s.parts[p.Op] = p
+		}
+	}
+}
+
+// accepts reports whether a completion by node i in a job counts: the operation
+// is that job's, or was taken over from the node, or is nobody's.
+func (*State) accepts(i uint16, id stint.JobID, o *op) bool {
+	switch o.state {
+	case pending:
+		return true
+	case granted, begun:
+		return o.node == i && (o.job == id || o.job == 0)
+	case done, failed:
+	}
+	return false
+}
+
+// finish records one completion and reports whether its usage counts.
+func (s *State) finish(i uint16, d stint.Done, u stint.OpDone) (first bool) {
+	st := &s.stages[d.Stage]
+	o := &st.ops[u.Op]
+	if o.state == pending {
+		s.take(d.Stage, u.Op)
+	}
+	s.nodes[i].performed = true
+	s.leaveJob(o, d.Job)
+	o.node = i // before the state changes: the load is counted on it
+	s.settle(d.Stage, u.Op, o, d.Job)
+	st.starts[u.Op], o.end = s.since(u.Start), s.since(u.End)
+	s.learnDuration(st, u)
+	first = !o.counted
+	if first {
+		o.counted = true
+		st.sums.BytesIn += u.BytesIn
+		st.sums.BytesOut += u.BytesOut
+		st.sums.RecordsIn += u.RecordsIn
+		st.sums.RecordsOut += u.RecordsOut
+	}
+	s.unblock(d.Stage, u.Op)
+	return first
+}
+
+func (s *State) settle(k int, n uint32, o *op, id stint.JobID) {
+	s.setState(k, n, done)
+	o.job = id
+	delete(s.messages, opKey{k, n})
+	if len(s.exceptions) > 0 {
+		delete(s.exceptions, opKey{k, n})
+	}
+}
+
+func (s *State) leaveJob(o *op, id stint.JobID) {
+	if j := s.jobs[id]; j != nil && o.job == id && (o.state == granted || o.state == begun) {
+		if j.left--; j.left == 0 {
+			s.endJob(id)
+		}
+	}
+}
+
+// unblock counts a completion for the operations that wait for it.
+func (s *State) unblock(k int, n uint32) {
+	if k+1 >= len(s.stages) {
+		return
+	}
+	next := &s.stages[k+1]
+	if next.spec.Gather == nil {
+		if s.complete(k) {
+			next.ready = s.readyOps(k + 1)
+		}
+		return
+	}
+	g := gatherer(next.spec.Gather, n)
+	if next.waitingFor[g]--; next.waitingFor[g] == 0 && next.ops[g].state == pending {
+		s.release(k+1, g)
+	}
+}
+
+func (*State) learnDuration(st *stage, u stint.OpDone) {
+	took := max(float64(u.End-u.Start), leastMillis)
+	if st.counts[done] <= 1 {
+		st.meanMillis = took
+		return
+	}
+	weight := max(0.05, 1/float64(min(st.counts[done], 20)))
+	st.meanMillis += weight * (took - st.meanMillis)
+}
+
+// addCounters adds the counters of operations that are fresh, each once: a node
+// that was asked twice for what it completed may say it twice in one report.
+func (s *State) addCounters(list []stint.CounterDelta, fresh map[uint32]bool) {
+	added := make(map[stint.CounterDelta]bool, len(list))
+	for _, c := range list {
+		name := c
+		name.Value = 0
+		if fresh[c.Op] && !added[name] {
+			added[name] = true
+			s.addCounter(c)
+		}
+	}
+}
+
+func (s *State) addCounter(c stint.CounterDelta) {
+	group := s.counters[c.Group]
+	if group == nil {
+		if len(s.counters) >= stint.MaxCounters {
+			return
+		}
+		group = make(map[string]int64)
+		s.counters[c.Group] = group
+	}
+	if _, ok := group[c.Name]; !ok && len(group) >= stint.MaxCounters {
+		return
+	}
+	group[c.Name] += c.Value
+}
+
+func (s *State) applyFailure(now int64, i uint16, f stint.Failure) {
+	j := s.jobs[f.Job]
+	if j == nil || j.node != i || f.Op < j.ops.From || f.Op >= j.ops.To || f.Error == nil {
+		return
+	}
+	o := &s.stages[j.stage].ops[f.Op]
+	if o.job != f.Job || o.state != granted && o.state != begun {
+		return
+	}
+	f.Node, f.Stage = s.nodes[i].id, j.stage
+	if f.Error.Code != stint.Canceled {
+		s.failures = append(s.failures, f)
+		s.failures = s.failures[max(0, len(s.failures)-keptFailures):]
+	}
+	s.leaveJob(o, f.Job)
+	s.setState(f.Stage, f.Op, pending)
+	o.job = 0
+	delete(s.messages, opKey{f.Stage, f.Op})
+	s.judge(now, i, f)
+}
+
+// judge decides what becomes of an operation after a failed attempt.
+func (s *State) judge(now int64, i uint16, f stint.Failure) {
+	key := opKey{f.Stage, f.Op}
+	e := s.exceptions[key]
+	if e == nil {
+		e = &exception{}
+	}
+	e.err, e.avoid = f.Error, i
+	wait := int64(0)
+	switch f.Error.Code {
+	case stint.Canceled:
+		s.release(f.Stage, f.Op)
+		return
+	case stint.Lost:
+		e.infra++
+		wait = backoff(e.infra)
+	case stint.Unavailable:
+		s.nodes[i].coolUntil = now + coolDown
+		wait = backoff(1)
+	case stint.Failed:
+		e.failed++
+		wait = backoff(e.failed)
+	case stint.Invalid, stint.NotFound, stint.Conflict, stint.Denied, stint.Unknown, stint.Internal:
+		s.giveUp(key, f)
+		return
+	}
+	if e.failed >= s.maxAttempts() || e.infra >= maxInfraFailures {
+		s.giveUp(key, f)
+		return
+	}
+	e.notBefore = now + wait
+	s.exceptions[key] = e
+	s.release(f.Stage, f.Op)
+}
+
+func (s *State) maxAttempts() int {
+	if s.request.Attempts > 0 {
+		return s.request.Attempts
+	}
+	return defaultAttempts
+}
+
+// backoff returns the wait before attempt n+1, in milliseconds.
+func backoff(n int) int64 {
+	return min(int64(backoffFirst)<<min(n-1, 16), backoffMost)
+}
+
+// giveUp makes the operation failed and with it, in the end, the execution.
+func (s *State) giveUp(key opKey, f stint.Failure) {
+	s.setState(key.stage, key.op, failed)
+	s.exceptions[key] = &exception{err: f.Error}
+	if s.fatal == nil {
+		id := stint.MakeOperationID(s.stages[key.stage].spec.Name, key.op)
+		s.fatal = stint.Errorf(f.Error.Code, "operation %s failed on node %s in attempt %d: %s", id, f.Node, f.Attempt, f.Error.Error())
+	}
+}
+
+func (s *State) applyReturned(i uint16, back stint.Returned) {
+	j := s.jobs[back.Job]
+	if j == nil {
+		s.returnedVoided(i, back)
+		return
+	}
+	if j.node != i {
+		return
+	}
+	j.asked = false
+	for _, r := range back.Ops {
+		for n := max(r.From, j.ops.From); n < min(r.To, j.ops.To); n++ {
+			o := &s.stages[j.stage].ops[n]
+			if o.job != back.Job || o.state != granted {
+				continue
+			}
+			s.leaveJob(o, back.Job)
+			s.setState(j.stage, n, pending)
+			o.job = 0
+			s.release(j.stage, n)
+		}
+	}
+}
+
+// returnedVoided forgets the operations of a voided job that never will begin.
+func (s *State) returnedVoided(i uint16, back stint.Returned) {
+	n := &s.nodes[i]
+	for v := range n.voided {
+		for _, r := range back.Ops {
+			if n.voided[v].id == back.Job {
+				n.voided[v].uncounted = stint.SubtractRange(n.voided[v].uncounted, r)
+			}
+		}
+	}
+	n.dropVoided()
+}
+
+func (s *State) applyVerified(i uint16, v *stint.Verification) {
+	lost := make([][]stint.Range, len(s.stages))
+	for _, l := range v.Lost {
+		if l.Stage >= 0 && l.Stage < len(lost) {
+			lost[l.Stage] = l.Ops
+		}
+	}
+	s.lose(i, func(k int, n uint32) bool { return stint.RangesContain(lost[k], n) })
+}
