@@ -13,20 +13,19 @@ import (
 
 // Bounds of what a plan may be.
 const (
-	MaxOperations   = 10_000_000  // of one stage
-	MaxPartitions   = 10_000      // of one shuffle
-	MaxPieces       = 100_000_000 // operations of a stage times partitions of its shuffle
-	MaxPackedFiles  = 256         // objects in one operation; each is an open descriptor
-	PartBytes       = 64 << 20    // of the input, for a part of a program without a shuffle
-	PartValues      = 1 << 16     // of a generated range, for the same
-	chosenOps       = 128         // over bytes, where we choose
-	chosenValueOps  = 4096
-	minChosenSubset = 256 << 10
-	maxChosenSubset = 64 << 20
-	autoPieces      = 10_000_000 // operations times partitions, where we choose
-	bytesPerPart    = 64 << 20   // of the input, for a partition of a shuffle
-	valuesPerPart   = 1 << 20
-	maxAutoParts    = 256
+	MaxOperations  = 10_000_000  // of one stage
+	MaxPartitions  = 10_000      // of one shuffle
+	MaxPieces      = 100_000_000 // operations of a stage times partitions of its shuffle
+	MaxPackedFiles = 256         // objects in one operation; each is an open descriptor
+	PartBytes      = 64 << 20    // of the input, for a part of a program without a shuffle
+	PartValues     = 1 << 16     // of a generated range, for the same
+	chosenValueOps = 4096
+	smallSubset    = 1 << 20 // where we choose
+	largeSubset    = 64 << 20
+	autoPieces     = 10_000_000 // operations times partitions, where we choose
+	bytesPerPart   = 64 << 20   // of the input, for a partition of a shuffle
+	valuesPerPart  = 1 << 20
+	maxAutoParts   = 256
 )
 
 // Choice is what was decided for an execution when it was planned, and is kept
@@ -97,15 +96,24 @@ func checkCompression(req stint.Request, listing stint.Listing) error {
 	return nil
 }
 
-// chosenSubset makes some hundred operations of bytes, within bounds, and some
-// thousand of values, each of which may be much work.
+// chosenSubset makes operations over bytes that are large enough for what is
+// combined and merged afterwards to stay small beside the input, and some
+// thousand operations over values, each of which may be much work.
 func chosenSubset(listing stint.Listing, partitions int64) int64 {
 	total := totalSize(listing)
 	least := ceil(total*partitions, autoPieces)
 	if listing.Range != nil {
 		return max(min(ceil(total, chosenValueOps), PartValues), least, 1)
 	}
-	size := min(max(ceil(total, chosenOps), minChosenSubset), maxChosenSubset)
+	size := int64(largeSubset)
+	switch {
+	case total <= 32<<20:
+		size = smallSubset
+	case total <= 256<<20:
+		size = smallSubset * 8
+	case total <= 2<<30:
+		size = smallSubset * 16
+	}
 	return ceil(max(size, least), 64<<10) * (64 << 10)
 }
 
