@@ -97,7 +97,6 @@ func (s *Server) runDrive(ctx context.Context, d *drive) error {
 			if d.over = err == nil; d.over || ctx.Err() != nil {
 				return nil
 			}
-			s.lostWork.Add(1)
 			s.Logger.WarnContext(ctx, "state dropped", "execution", string(d.id), "err", err)
 			d.drop()
 			if time.Since(began) > mostWait {

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"stint"
@@ -37,15 +36,14 @@ type Server struct {
 	AwayAfter time.Duration // 0: DefaultAwayAfter
 	LostAfter time.Duration // 0: DefaultLostAfter
 
-	ready    chan struct{}
-	once     sync.Once
-	epoch    stint.Epoch
-	fleet    fleet
-	done     chan struct{} // closed when Run has ended
-	wanted   chan struct{} // demands changed; room for one
-	noticed  chan struct{} // a node is lost; room for one
-	starts   chan *drive   // drives that Run is to run
-	lostWork atomic.Uint64 // states dropped because a commit was refused or unknown
+	ready   chan struct{}
+	once    sync.Once
+	epoch   stint.Epoch
+	fleet   fleet
+	done    chan struct{} // closed when Run has ended
+	wanted  chan struct{} // demands changed; room for one
+	noticed chan struct{} // a node is lost; room for one
+	starts  chan *drive   // drives that Run is to run
 }
 
 // Ready is closed when executions can be accepted.

@@ -73,9 +73,6 @@ func plantedBugs() []planted {
 // TestPlantedBugsAreCaught runs the seeds against copies of the product with one
 // bug each, and says which law noticed.
 func TestPlantedBugsAreCaught(t *testing.T) {
-	if testing.Short() {
-		t.Skip("-short")
-	}
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
 		t.Fatal(err)
