@@ -5,9 +5,13 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"stint/internal/provider/local"
 )
 
 // lastMoment is how long a child whose supervisor is gone may take to stop.
@@ -22,18 +26,26 @@ func (s *supervised) define(c *cobra.Command) {
 }
 
 // context returns a context that ends with a signal and, in a supervised
-// process, with its lifeline. Then the process has a last moment left.
+// process, with its lifeline. Then the process has a last moment left, whatever
+// signals follow: a supervisor that is killed ends the lifeline and sends SIGTERM
+// in one breath, and operations are to be killed, not abandoned, upon both.
 func (s supervised) context(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, stop := interrupted(ctx)
-	if s {
-		go func() {
-			waitForEnd(os.Stdin)
-			stop()
-			time.Sleep(lastMoment)
-			os.Exit(exitFailed)
-		}()
+	if !s {
+		return interrupted(ctx)
 	}
-	return ctx, stop
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		waitForEnd(os.Stdin)
+		cancel()
+		time.Sleep(lastMoment)
+		local.KillChildren(lastMoment)
+		os.Exit(exitFailed)
+	}()
+	return ctx, func() {
+		cancel()
+		stop()
+	}
 }
 
 // waitForEnd returns when r has ended or is broken.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,6 +40,23 @@ func (s *Supervisor) ended(pid int) {
 		}
 		if strays == 0 {
 			return
+		}
+	}
+}
+
+// KillChildren kills the children of this process, and what falls to it when
+// they are gone, until there is none or d has passed. It is the last thing that
+// a process does.
+func KillChildren(d time.Duration) {
+	const pause = 5 * time.Millisecond
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(pause) {
+		list := children()
+		if len(list) == 0 {
+			return
+		}
+		for _, pid := range list {
+			_ = unix.Kill(pid, unix.SIGKILL)               // it may be gone
+			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil) // another may wait for it
 		}
 	}
 }
