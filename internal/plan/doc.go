@@ -6,10 +6,10 @@
 //
 // A large object is cut at multiples of the subset size, counted from its
 // start. Small objects that follow each other in the listing are packed into
-// one operation; where a pack ends is decided by the hash of names as well as
-// by size, so that an object that is added or removed moves the boundaries
-// near it and no others. A subset size that the user gave is kept exactly:
-// nothing is packed.
+// one operation; where a pack ends is decided by the hashes of the names nearby,
+// so that an object that is added, removed or changed makes its own operation
+// another one and at most those beside it. A subset size that the user gave is
+// kept exactly: nothing is packed.
 //
 // # Parts
 //
@@ -19,5 +19,13 @@
 // that reads the input has its parts fixed as ranges of the listing first; no
 // subset crosses one. Where each part then is one operation, that operation
 // writes it; otherwise a gather stage is put behind that concatenates the
-// operations of each part in order.
+// operations of each part in order. Which objects are in one part is decided as
+// for packs.
+//
+// # Identities
+//
+// What an operation's output depends on is hashed into its identity
+// ([Plan.Identity]), which names the output wherever it is kept, also after the
+// plan was made anew for an input or a program that changed. [Same] finds the
+// operations that two plans have in common.
 package plan

@@ -39,11 +39,12 @@ type Choice struct {
 // Plan is the separation of one execution. It does not change once made and may
 // be read by any number of goroutines.
 type Plan struct {
-	Spec    stint.Spec
-	Listing stint.Listing
-	Choice  Choice
-	cuts    []cut
-	digest  stint.Digest
+	Spec     stint.Spec
+	Listing  stint.Listing
+	Choice   Choice
+	cuts     []cut
+	digest   stint.Digest
+	closures []stint.Digest // of the stages
 }
 
 // cut is the subset of one operation: count whole objects from object on, or,
@@ -167,6 +168,9 @@ func Make(id stint.ExecutionID, req stint.Request, listing stint.Listing, choice
 			p.Spec.Stages = append(p.Spec.Stages, gatherStage(st.Name, parts))
 		}
 	}
+	if err := p.hashClosures(); err != nil {
+		return nil, err
+	}
 	return p, p.checkPieces()
 }
 
@@ -261,6 +265,16 @@ func (p *Plan) Subset(op uint32) stint.Subset {
 		pieces[i] = stint.Piece{Object: o, Length: o.Size}
 	}
 	return stint.Subset{Pieces: pieces}
+}
+
+// Objects returns which objects of the listing, from … to-1, operation op of the
+// first stage reads.
+func (p *Plan) Objects(op uint32) (from, to int) {
+	if p.Listing.Range != nil {
+		return 0, 0
+	}
+	c := p.cuts[op]
+	return int(c.object), int(c.object + max(c.count, 1))
 }
 
 // pieceBytes is what a piece takes in a message beside the object's names.

@@ -295,38 +295,74 @@ func TestWhatAnOperationOfALaterStageReads(t *testing.T) {
 	}
 }
 
-// TestOneMoreFileMovesFewCuts adds a file to a listing of small ones.
-func TestOneMoreFileMovesFewCuts(t *testing.T) {
+// TestOneFileMovesFewCuts adds a file to a listing, takes one out, or changes the
+// size of one: its own operation and those beside it are new, and no others.
+func TestOneFileMovesFewCuts(t *testing.T) {
 	t.Parallel()
-	rng := rand.New(rand.NewPCG(1, 2))
-	for range 20 {
-		var l stint.Listing
-		for i := range 3000 {
-			l.Objects = append(l.Objects, stint.Object{URL: fmt.Sprintf("file:///in/%06d", 10*i), Size: rng.Int64N(20 << 10)})
-		}
-		req := withReduce(4)
-		choice := Choice{SubsetSize: 256 << 10, Partitions: 4}
-		before, err := Make(execution, req, l, choice)
-		if err != nil {
-			t.Fatal(err)
-		}
-		at := rng.IntN(3000)
-		more := stint.Listing{Objects: slices.Insert(slices.Clone(l.Objects), at, stint.Object{URL: fmt.Sprintf("file:///in/%06d", 10*at-5), Size: rng.Int64N(20 << 10)})}
-		after, err := Make(execution, req, more, choice)
-		if err != nil {
-			t.Fatal(err)
-		}
-		known := subsets(before)
-		fresh := 0
-		for s := range subsets(after) {
-			if !known[s] {
-				fresh++
+	for _, c := range []struct {
+		name   string
+		req    stint.Request
+		files  int
+		most   int64 // size of a file
+		subset int64
+		fresh  int // at most, of one change
+	}{
+		{"small files", withReduce(4), 3000, 20 << 10, 256 << 10, 3},
+		{"tiny files", withReduce(4), 3000, 100, 1 << 20, 3},
+		{"files of some size", withReduce(4), 1000, 100 << 10, 256 << 10, 3},
+		{"files that are not packed", withReduce(4), 300, 600 << 10, 256 << 10, 3},
+		{"parts", mapOnly(), 500, 20 << 20, 64 << 20, 3},
+		{"packs in parts, where two borders may move", mapOnly(), 500, 3 << 20, 8 << 20, 6},
+	} {
+		rng := rand.New(rand.NewPCG(1, 2))
+		before, sum := randomFiles(rng, c.files, c.most), 0
+		known := subsets(planned(t, c.req, before, c.subset))
+		for range 100 {
+			fresh := 0
+			for s := range subsets(planned(t, c.req, oneChanged(rng, before, c.most), c.subset)) {
+				if !known[s] {
+					fresh++
+				}
+			}
+			if sum += fresh; fresh > c.fresh {
+				t.Errorf("%s: one changed %d of %d subsets", c.name, fresh, len(known))
 			}
 		}
-		if fresh > 12 {
-			t.Errorf("one more file at %d changed %d of %d subsets", at, fresh, len(known))
+		if sum > 50*c.fresh {
+			t.Errorf("%s: each changed %.2f of %d subsets", c.name, float64(sum)/100, len(known))
 		}
 	}
+}
+
+func planned(t *testing.T, req stint.Request, l stint.Listing, subset int64) *Plan {
+	t.Helper()
+	p, err := Make(execution, req, l, Choice{SubsetSize: subset, Partitions: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func randomFiles(rng *rand.Rand, n int, most int64) (l stint.Listing) {
+	for i := range n {
+		l.Objects = append(l.Objects, stint.Object{URL: fmt.Sprintf("file:///in/%06d", 10*i), Size: rng.Int64N(most), Version: "v"})
+	}
+	return l
+}
+
+// oneChanged returns a listing in which one file is new, missing, or of another size.
+func oneChanged(rng *rand.Rand, l stint.Listing, most int64) stint.Listing {
+	o := stint.Object{URL: fmt.Sprintf("file:///in/%06d", 10*rng.IntN(len(l.Objects))+rng.IntN(2)*5), Size: rng.Int64N(most), Version: "w"}
+	at, found := slices.BinarySearchFunc(l.Objects, o.URL, func(o stint.Object, url string) int { return strings.Compare(o.URL, url) })
+	switch l.Objects = slices.Clone(l.Objects); {
+	case !found:
+		l.Objects = slices.Insert(l.Objects, at, o)
+	case rng.IntN(2) == 0:
+		l.Objects = slices.Delete(l.Objects, at, at+1)
+	default:
+		l.Objects[at] = o
+	}
+	return l
 }
 
 func subsets(p *Plan) map[string]bool {
