@@ -27,9 +27,15 @@ type Attempt struct {
 	Operations uint32   // of the stage
 	Partitions uint32   // of the output
 	Dir        string   // working directory, with the program's files in it
+	Checkpoint string   // folder in which a program may save itself for the attempt after this one; empty: none
 	Stderr     io.Writer
 	Counters   *Counters
 	Status     func(text string) // reports what the program says of itself; called in the runner's goroutine
+
+	// OnStop has call called, in a goroutine of its own, once the attempt is asked
+	// to end by itself; if it was already, at once. The result withdraws that and
+	// reports false if call was begun. Nil: nobody asks.
+	OnStop func(call func()) (withdraw func() bool)
 }
 
 // Limits of counters per attempt: what is beyond is dropped and counted.

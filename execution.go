@@ -16,9 +16,25 @@ type Request struct {
 	Partitions  int               `json:"partitions,omitempty"`  // of shuffles that leave it open; 0: chosen
 	Compression string            `json:"compression,omitempty"` // "none": bytes as they are; "": objects that are compressed by their suffix are refused
 	Overwrite   bool              `json:"overwrite,omitempty"`
-	Attempts    int               `json:"attempts,omitempty"` // of one operation before the execution fails; 0: 4
-	Key         string            `json:"key,omitempty"`      // idempotency key; the same key gives the same execution
+	Attempts    int               `json:"attempts,omitempty"`     // of one operation before the execution fails; 0: 4
+	Key         string            `json:"key,omitempty"`          // idempotency key; the same key gives the same execution
+	Replication int               `json:"replication,omitempty"`  // nodes that keep each intermediate output that is needed; 0: 1
+	Save        SaveMode          `json:"save,omitempty"`         // empty: on-suspend
+	Reuse       ExecutionID       `json:"reuse,omitempty"`        // an earlier execution: of its completed operations those that are the same are not performed again
+	Keep        int64             `json:"keep_seconds,omitempty"` // how long nodes keep intermediate output for reuse after the end; 0: a day; negative: not at all
+	// CompleteErrors says that an operation that fails for good does not end the
+	// execution: as much as possible is completed without it.
+	CompleteErrors bool `json:"complete_as_much_as_possible,omitempty"`
 }
+
+// SaveMode says when intermediate output goes to long-term storage.
+type SaveMode string
+
+// The modes of saving.
+const (
+	SaveOnSuspend  SaveMode = "on-suspend" // when the execution is suspended, what is still needed then
+	SaveContinuous SaveMode = "continuous" // in the background, as operations complete
+)
 
 // ExecutionStatus is the state of an execution as people see it.
 type ExecutionStatus string
@@ -76,7 +92,35 @@ type Execution struct {
 	Missing    []Missing                   `json:"missing"`
 	Failures   []Failure                   `json:"failures,omitempty"` // the latest attempts that failed, at most 20
 	Error      *Error                      `json:"error"`
-	Version    uint64                      `json:"version"` // of the record this document was made from
+	Version    uint64                      `json:"version"`    // of the record this document was made from
+	Generation uint64                      `json:"generation"` // of the ownership in long-term storage; 0: nothing was saved yet
+	Saved      SavedReport                 `json:"saved"`
+	Held       []string                    `json:"suspended_jobs,omitempty"` // jobs that were suspended by themselves
+	ResumeAt   *time.Time                  `json:"resume_at,omitempty"`      // when a suspended execution resumes by itself
+}
+
+// SavedReport says what of an execution's intermediate output lies in long-term
+// storage.
+type SavedReport struct {
+	Location   string `json:"location,omitempty"` // storage, to be named by resume --from
+	Operations int64  `json:"operations"`
+	Bytes      int64  `json:"bytes"`
+}
+
+// Durability says what would be lost with each node.
+type Durability struct {
+	Execution   ExecutionID `json:"execution"`
+	Replication int         `json:"replication"` // in force: what was asked for, or fewer for want of nodes
+	Saved       int64       `json:"saved"`       // operations whose output is in long-term storage
+	Nodes       []NodeRisk  `json:"nodes"`
+}
+
+// NodeRisk is what would be performed again if one node died now: completed
+// operations whose needed output is nowhere else, and what is in progress there.
+type NodeRisk struct {
+	Node        NodeID  `json:"node"`
+	Operations  int64   `json:"operations"`
+	CoreSeconds float64 `json:"core_seconds"`
 }
 
 // Stint is a span of an execution between a start or resume and the next stop.
@@ -179,6 +223,7 @@ type Node struct {
 	Status      NodeStatus  `json:"status"`
 	Slots       int         `json:"slots"`
 	Address     string      `json:"address"` // where peers fetch blocks: host:port
+	By          *time.Time  `json:"evacuate_by,omitempty"`
 	Since       time.Time   `json:"since"`
 	Seen        time.Time   `json:"seen"`
 }
@@ -188,7 +233,9 @@ type NodeStatus string
 
 // The statuses of a node.
 const (
-	NodeReady NodeStatus = "ready" // it has a session
-	NodeAway  NodeStatus = "away"  // silent: its blocks are unreachable, its unfinished work may be done elsewhere
-	NodeLost  NodeStatus = "lost"  // its folder is gone, or it stayed away too long: its blocks are gone
+	NodeReady    NodeStatus = "ready"    // it has a session
+	NodeAway     NodeStatus = "away"     // silent: its blocks are unreachable, its unfinished work may be done elsewhere
+	NodeLost     NodeStatus = "lost"     // its folder is gone, or it stayed away too long: its blocks are gone
+	NodeDraining NodeStatus = "draining" // ready, but gets nothing new; what only it holds is copied away
+	NodeDrained  NodeStatus = "drained"  // nothing is performed there and it holds the only copy of nothing
 )

@@ -24,10 +24,11 @@ func OperationStatuses() []OperationStatus {
 
 // Cluster is the document about the nodes of a service, taken together.
 type Cluster struct {
-	Version string `json:"version"` // of the service
-	Nodes   int    `json:"nodes"`   // all that are known: the sum of the next three
-	Ready   int    `json:"ready"`
-	Away    int    `json:"away"`
-	Lost    int    `json:"lost"`
-	Slots   int    `json:"slots"` // of the ready nodes
+	Version  string `json:"version"` // of the service
+	Nodes    int    `json:"nodes"`   // all that are known: the sum of the next four
+	Ready    int    `json:"ready"`
+	Draining int    `json:"draining"` // or drained
+	Away     int    `json:"away"`
+	Lost     int    `json:"lost"`
+	Slots    int    `json:"slots"` // of the ready nodes
 }

@@ -48,23 +48,90 @@ type GatherMap []uint32
 // operations of one stage, each once. It is the start ticket: a grant that
 // comes late or twice starts nothing.
 type Grant struct {
-	Execution   ExecutionID `json:"execution"`
-	Job         JobID       `json:"job"`
-	Stage       int         `json:"stage"`
-	Ops         Range       `json:"ops"`
-	Attempt     int         `json:"attempt"` // number of this attempt, from 1; the same for all operations of the job
-	Epoch       Epoch       `json:"epoch"`
-	Incarnation Incarnation `json:"incarnation"`
-	Subsets     []Subset    `json:"subsets,omitempty"` // of a first stage over objects: one per operation
-	Sources     []Source    `json:"sources,omitempty"` // of a later stage: where the output of the stage before lies
+	Execution   ExecutionID  `json:"execution"`
+	Job         JobID        `json:"job"`
+	Stage       int          `json:"stage"`
+	Ops         Range        `json:"ops"`
+	Attempt     int          `json:"attempt"` // number of this attempt, from 1; the same for all operations of the job
+	Epoch       Epoch        `json:"epoch"`
+	Incarnation Incarnation  `json:"incarnation"`
+	Subsets     []Subset     `json:"subsets,omitempty"`     // of a first stage over objects: one per operation
+	Sources     []Source     `json:"sources,omitempty"`     // of a later stage: where the output of the stage before lies
+	Missing     []Range      `json:"missing,omitempty"`     // of a later stage: operations before it that failed for good, and that it does without
+	Checkpoints []Checkpoint `json:"checkpoints,omitempty"` // of operations of the job that were interrupted
 }
 
-// Source says which operations' output a node holds. A node has one Source in a
-// grant.
+// Source says where output of operations of one stage can be had: from a node,
+// or from a pack in long-term storage. An operation may be in several sources of
+// a list: the first is the best, the others are for when it fails.
 type Source struct {
-	Node    NodeID  `json:"node"`
-	Address string  `json:"address"` // host:port of the node's data plane
-	Ops     []Range `json:"ops"`     // sorted
+	Node    NodeID  `json:"node,omitempty"`
+	Address string  `json:"address,omitempty"` // host:port of the node's data plane
+	Pack    *Pack   `json:"pack,omitempty"`    // instead of a node
+	Storage string  `json:"storage,omitempty"` // of the pack; empty: system storage
+	Ops     []Range `json:"ops"`               // sorted, in the reader's own numbering
+	Origin  *Origin `json:"origin,omitempty"`  // what the operations are called there, if not the same
+}
+
+// Origin says under which name output is kept that an execution took over from
+// another, or from itself before its input changed: its operation Ops[0].From is
+// First there, and every other is shifted by as much.
+type Origin struct {
+	Execution ExecutionID `json:"execution"`
+	Stage     int         `json:"stage"`
+	First     uint32      `json:"first"`
+}
+
+// Pack is an object of long-term storage that holds the output of operations of
+// one stage: their blocks one after the other, then an index that says where
+// each block and each of its partitions begins.
+type Pack struct {
+	Key   string  `json:"key"`
+	Bytes int64   `json:"bytes"` // of the object
+	Index int64   `json:"index"` // offset of the index
+	Sum   uint64  `json:"sum"`   // XXH3-64 of the index; the blocks' own checksums are in it
+	Stage int     `json:"stage"`
+	Ops   []Range `json:"ops"` // sorted
+}
+
+// Checkpoint is the checkpoint folder of an interrupted operation, as an archive
+// in long-term storage.
+type Checkpoint struct {
+	Op      uint32 `json:"op"`
+	Key     string `json:"key"`
+	Bytes   int64  `json:"bytes"`
+	Sum     uint64 `json:"sum"`               // XXH3-64 of the archive
+	Storage string `json:"storage,omitempty"` // empty: system storage
+}
+
+// Suspend asks a node to stop work: of some jobs of an execution, or of all. What
+// has not begun is returned; what is in progress may complete, or save itself in
+// its checkpoint folder, until the grace period ends, and is killed then. What
+// becomes of each operation is in [Report]: Done, Failures, Interrupted, Returned.
+type Suspend struct {
+	Execution ExecutionID `json:"execution"`
+	Jobs      []JobID     `json:"jobs,omitempty"`    // empty: all
+	Grace     int64       `json:"grace"`             // milliseconds
+	Storage   string      `json:"storage,omitempty"` // where checkpoints go; empty: system storage
+}
+
+// Interrupted says that an attempt was ended by a [Suspend].
+type Interrupted struct {
+	Job        JobID       `json:"job"`
+	Op         uint32      `json:"op"`
+	Start      int64       `json:"start"` // milliseconds since 1970 UTC
+	End        int64       `json:"end"`
+	Checkpoint *Checkpoint `json:"checkpoint,omitempty"` // nil: its work is lost
+	Note       string      `json:"note,omitempty"`       // why there is no checkpoint, if there should be one
+}
+
+// BadCopy says that a copy of output was found altered, or is not where it
+// should be: on a node, or in a pack.
+type BadCopy struct {
+	Node  NodeID  `json:"node,omitempty"`
+	Pack  string  `json:"pack,omitempty"` // its key
+	Stage int     `json:"stage"`
+	Ops   []Range `json:"ops"` // in the execution's own numbering; empty, with a pack: everything in it
 }
 
 // Retract asks a node to give back operations of a job that it has not begun,
@@ -90,6 +157,8 @@ type Report struct {
 	Returned    []Returned    `json:"returned,omitempty"`
 	Messages    []StatusText  `json:"messages,omitempty"` // latest reporter:status of operations in progress
 	Verified    *Verification `json:"verified,omitempty"` // blocks found bad
+	Interrupted []Interrupted `json:"interrupted,omitempty"`
+	Bad         []BadCopy     `json:"bad,omitempty"` // copies elsewhere that could not be used
 }
 
 // Begun says that attempts of a run of operations of a job have begun.
@@ -116,6 +185,7 @@ type OpDone struct {
 	BytesOut   int64
 	RecordsIn  int64
 	RecordsOut int64
+	InputSum   uint64 // XXH3-64 of the bytes of its subset's pieces, in order; 0: not known
 }
 
 // CounterDelta is what one completed operation added to one counter.
@@ -180,6 +250,7 @@ type Holding struct {
 	Jobs      []JobID     `json:"jobs,omitempty"`      // jobs accepted in this incarnation, finished or not
 	Completed []StageOps  `json:"completed,omitempty"` // operations in this node's log as completed with their output whole
 	Begun     []Begun     `json:"begun,omitempty"`     // attempts in the log of earlier incarnations that did not complete
+	Copies    []StageOps  `json:"copies,omitempty"`    // output of operations performed elsewhere that is kept here too, whole
 	LastSeq   uint64      `json:"last_seq"`            // number of the last report made, acknowledged or not
 }
 
@@ -188,11 +259,18 @@ type ErrandKind string
 
 // The errands.
 const (
-	ErrandList   ErrandKind = "list"   // list the inputs, write the listing to system storage
-	ErrandProbe  ErrandKind = "probe"  // is the output location writable, and free
-	ErrandCommit ErrandKind = "commit" // give the chosen parts their names, manifest and _SUCCESS last
-	ErrandClear  ErrandKind = "clear"  // remove what is staged below the output location
-	ErrandLog    ErrandKind = "log"    // the kept stderr of operations
+	ErrandList      ErrandKind = "list"      // list the inputs, write the listing to system storage
+	ErrandProbe     ErrandKind = "probe"     // is the output location writable, and free
+	ErrandCommit    ErrandKind = "commit"    // give the chosen parts their names, manifest and _SUCCESS last
+	ErrandClear     ErrandKind = "clear"     // remove what is staged below the output location
+	ErrandLog       ErrandKind = "log"       // the kept stderr of operations
+	ErrandSave      ErrandKind = "save"      // write output that this node holds into packs of long-term storage
+	ErrandCopy      ErrandKind = "copy"      // bring output of operations into this node's own store
+	ErrandVerify    ErrandKind = "verify"    // is what an execution resumes from whole, and its input unchanged
+	ErrandInventory ErrandKind = "inventory" // which output of an execution that has ended is still kept here
+	ErrandAdopt     ErrandKind = "adopt"     // stage parts of an earlier output that are still what they were
+	ErrandCompare   ErrandKind = "compare"   // does input that was listed anew still have the bytes that operations have read
+	ErrandRecord    ErrandKind = "record"    // the server's own: write the record of an execution to long-term storage
 )
 
 // Errand is something a node does for the service that is not an operation. It
@@ -205,17 +283,64 @@ type Errand struct {
 	Output    string      `json:"output,omitempty"` // probe, commit, clear; list: must lie apart from the inputs, unless empty
 	Overwrite bool        `json:"overwrite,omitempty"`
 	Program   string      `json:"program,omitempty"` // commit: for the manifest
-	Parts     []Part      `json:"parts,omitempty"`   // commit
+	Parts     []Part      `json:"parts,omitempty"`   // commit; verify: staged below Output; adopt: by their numbers there, Op, named part-NNNNN in From
 	Operation OperationID `json:"operation,omitempty"`
+	Missing   []Missing   `json:"missing,omitempty"` // commit: what the output is without; then there is no _SUCCESS
+	Storage   string      `json:"storage,omitempty"` // of packs, checkpoints and ownership; empty: system storage
+	// Generation is the ownership under which a commit or clear is done: with a
+	// higher one in storage it is refused as owned_elsewhere. 0: nothing was saved.
+	Generation uint64 `json:"generation,omitempty"`
+	// Ended is what a commit or clear brings the execution to, and Keep the seconds
+	// that its request wants something to be kept after that, see [Ended].
+	Ended       ExecutionStatus `json:"ended,omitempty"`
+	Keep        int64           `json:"keep,omitempty"`
+	Stage       int             `json:"stage,omitempty"`       // save, copy
+	Ops         []Range         `json:"ops,omitempty"`         // save, copy
+	Prefix      string          `json:"prefix,omitempty"`      // save: what the keys of packs begin with
+	Sources     []Source        `json:"sources,omitempty"`     // copy
+	Listing     Digest          `json:"listing"`               // verify: of the frozen listing
+	Packs       []Pack          `json:"packs,omitempty"`       // verify
+	Checkpoints []Checkpoint    `json:"checkpoints,omitempty"` // verify
+	From        string          `json:"from,omitempty"`        // adopt: location of the earlier output
+	Subsets     []Subset        `json:"subsets,omitempty"`     // compare: of objects as they are listed now
+	Sums        []uint64        `json:"sums,omitempty"`        // compare: for each subset the sum of its bytes as they were read, see OpDone.InputSum
 }
 
 // ErrandResult is the outcome of an errand: done if Error is nil, otherwise
 // refused with a code. No result at all means unknown: the errand is sent again.
 type ErrandResult struct {
-	ID      string `json:"id"`
-	Error   *Error `json:"error,omitempty"`
-	Objects int64  `json:"objects,omitempty"` // list: how many
-	Digest  Digest `json:"digest"`            // list: of the listing's blob in system storage
-	Bytes   int64  `json:"bytes,omitempty"`   // commit: of the whole output
-	Text    string `json:"text,omitempty"`    // log
+	ID      string     `json:"id"`
+	Error   *Error     `json:"error,omitempty"`
+	Objects int64      `json:"objects,omitempty"` // list: how many
+	Digest  Digest     `json:"digest"`            // list: of the listing's blob in system storage
+	Bytes   int64      `json:"bytes,omitempty"`   // commit: of the whole output
+	Text    string     `json:"text,omitempty"`    // log
+	Packs   []Pack     `json:"packs,omitempty"`   // save
+	Ops     []Range    `json:"ops,omitempty"`     // copy: what is here now; compare: the places in Subsets of those that are equal
+	Lost    []Range    `json:"lost,omitempty"`    // save: what is not here whole; copy: what could not be had
+	Bad     []BadCopy  `json:"bad,omitempty"`     // copy: copies found altered; verify: packs missing or altered
+	Held    []StageOps `json:"held,omitempty"`    // inventory
+	Parts   []Part     `json:"parts,omitempty"`   // adopt: as staged; verify: missing or altered
+	Changes []Change   `json:"changes,omitempty"` // verify: of the input, at most 1000
+	Changed int64      `json:"changed,omitempty"` // verify: how many in all
+	Faults  []string   `json:"faults,omitempty"`  // verify: what of the saved state is missing or altered, at most 1000, each naming the object
+	// Checkpoints are the keys of those that verify found missing or altered.
+	Checkpoints []string `json:"checkpoints,omitempty"`
+}
+
+// ChangeKind says what became of an object since it was listed.
+type ChangeKind string
+
+// The changes of an input.
+const (
+	ObjectChanged ChangeKind = "changed"
+	ObjectMissing ChangeKind = "missing"
+	ObjectAdded   ChangeKind = "added"
+	ObjectTouched ChangeKind = "touched" // another version with the same content
+)
+
+// Change is one difference between an input as it was listed and as it is now.
+type Change struct {
+	Kind ChangeKind `json:"kind"`
+	URL  string     `json:"url"`
 }

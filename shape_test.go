@@ -18,10 +18,15 @@ import (
 func goroutines() map[string]string {
 	return map[string]string{
 		"cmd/stint/bench.go":             "spawnLoop waits for its group",
+		"cmd/stint/bench_resume.go":      "writing the reference waits for its group",
+		"cmd/stint/leftover.go":          "retireLeftover and retire wait for their groups",
 		"cmd/stint/children.go":          "reads the lifeline, which nothing can interrupt, until the process ends",
 		"cmd/stint/cmd_server.go":        "run waits for its group",
 		"cmd/stint/cmd_up.go":            "supervise waits for its group; upEmbedded reads its lifeline until the process ends",
-		"internal/agent/prepare.go":      "opening the inputs of an order waits for its group",
+		"internal/agent/checkpoint.go":   "archive waits for its group",
+		"internal/agent/compare.go":      "reading what is compared waits for its group",
+		"internal/agent/sources.go":      "asking the sources of an order waits for its group",
+		"internal/agent/verify.go":       "looking at packs and checkpoints waits for its group",
 		"internal/agent/process.go":      "serve waits for its group",
 		"internal/agent/run.go":          "the node's loops: run waits for them",
 		"internal/agent/session.go":      "attach waits for its group",

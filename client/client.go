@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -176,21 +175,14 @@ func (c *Client) Submit(ctx context.Context, r stint.Request) (stint.Execution, 
 	if r.Key == "" {
 		r.Key = rand.Text()
 	}
-	body, err := json.Marshal(r)
-	if err != nil {
-		return stint.Execution{}, fmt.Errorf("encode request: %w", err)
-	}
 	var x stint.Execution
+	var err error
 	unsure := false
 	for attempt := range 3 {
 		if err := pause(ctx, attempt); err != nil {
 			return x, err
 		}
-		err = c.fetch(ctx, call{
-			method: http.MethodPost, path: []string{"v1", "executions"},
-			header: http.Header{"Content-Type": {"application/json"}},
-			body:   bytes.NewReader(body), length: int64(len(body)),
-		}, &x)
+		x, err = ask[stint.Execution](ctx, c, r, "v1", "executions")
 		unsure = unsure || stint.CodeOf(err) == stint.Unknown
 		if !unsure || err == nil || !passing(err) {
 			return x, err

@@ -36,8 +36,21 @@ const (
 // getting through at the beginning, is yielded and ends the sequence. So does
 // the end of ctx.
 func (c *Client) Watch(ctx context.Context, id stint.ExecutionID, after uint64) iter.Seq2[stint.Execution, error] {
+	return c.Follow(ctx, id, after, func(Silence) error { return nil })
+}
+
+// Silence is a time in which a watch that was connected does not get through.
+type Silence struct {
+	Since time.Time // when the connection was lost
+	Until time.Time // when the watch gives up
+}
+
+// Follow is [Client.Watch] for who wants to know why nothing comes: before every
+// attempt to make a lost connection again it calls silent, in the goroutine of the
+// consumer. An error that silent returns ends the sequence, as its last element.
+func (c *Client) Follow(ctx context.Context, id stint.ExecutionID, after uint64, silent func(Silence) error) iter.Seq2[stint.Execution, error] {
 	return func(yield func(stint.Execution, error) bool) {
-		w := watch{client: c, id: id, after: after, yield: yield}
+		w := watch{client: c, id: id, after: after, yield: yield, silent: silent}
 		if err := w.run(ctx); err != nil {
 			yield(stint.Execution{}, err)
 		}
@@ -50,7 +63,9 @@ type watch struct {
 	id     stint.ExecutionID
 	after  uint64
 	yield  func(stint.Execution, error) bool
+	silent func(Silence) error
 	alive  time.Time // when the stream last said something; zero until it did
+	lost   time.Time // when the connection was lost that is not made again yet
 	ended  bool      // the final document was yielded, or the consumer has enough
 }
 
@@ -70,6 +85,10 @@ func (w *watch) run(ctx context.Context) error {
 			return err
 		case w.alive.After(before):
 			attempt = 0
+			w.lost = time.Now()
+		}
+		if err := w.silent(Silence{Since: w.lost, Until: w.alive.Add(patience)}); err != nil {
+			return err
 		}
 	}
 }

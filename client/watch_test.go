@@ -131,6 +131,40 @@ func TestAWatchGivesUpAfterTwoMinutes(t *testing.T) {
 	})
 }
 
+func TestWhoFollowsKnowsOfTheSilence(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{answers: []answer{stream(happened(3, "queued")), down(), down(), stream(happened(4, "queued")), down(), stream(happened(5, "failed"))}}
+		start := time.Now()
+		var since []time.Time
+		silent := func(s Silence) error {
+			since = append(since, s.Since)
+			if s.Until.Sub(s.Since) != patience || s.Since.After(time.Now()) {
+				t.Errorf("from %s to %s", s.Since, s.Until)
+			}
+			return nil
+		}
+		for _, err := range scripted(s).Follow(t.Context(), "x-1", 0, silent) {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if len(since) != 5 || !since[0].Equal(start) || since[1] != since[0] || since[2] != since[0] || !since[3].After(since[2]) || since[4] != since[3] {
+			t.Errorf("silent since %v", since)
+		}
+		enough := errors.New("enough")
+		n := 0
+		for _, err := range scripted(&script{answers: []answer{stream(happened(3, "queued"))}}).Follow(t.Context(), "x-1", 0, func(Silence) error { return enough }) {
+			if n++; n == 2 && !errors.Is(err, enough) {
+				t.Error(err)
+			}
+		}
+		if n != 2 {
+			t.Errorf("%d elements", n)
+		}
+	})
+}
+
 func TestAWatchThatMakesProgressDoesNotSlowDown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"stint"
+	"stint/client"
 	"stint/internal/runner/native"
 )
 
@@ -38,6 +39,8 @@ func workloads() map[string]workload {
 		"commands":   benchCommands,
 		"grep":       benchGrep,
 		"wordcount":  benchWordcount,
+		"recovery":   benchRecovery,
+		"resume":     benchResume,
 	}
 }
 
@@ -118,7 +121,7 @@ func performOnce(ctx context.Context, s *session, req stint.Request) (benchRun, 
 	if err != nil {
 		return benchRun{}, err
 	}
-	last, err := watch(ctx, s.Client, x.ID, func(*stint.Execution) error { return nil })
+	last, err := watch(ctx, s.Client, x.ID, 0, func(client.Silence) error { return nil }, func(*stint.Execution) error { return nil })
 	if err != nil {
 		return benchRun{}, err
 	}
@@ -129,13 +132,8 @@ func performOnce(ctx context.Context, s *session, req stint.Request) (benchRun, 
 }
 
 func benchOperations(ctx context.Context, b *bench) (measurement, error) {
-	program, err := native.Program("noop", nil)
-	if err != nil {
-		return measurement{}, err
-	}
 	n := b.flags.operations
-	req := stint.Request{Program: program, Inputs: []string{fmt.Sprintf("range:1..%d", n)}, SubsetSize: 1}
-	m, err := b.measure(ctx, "operations", req, nil, func(r benchRun) float64 { return float64(n) / r.wall })
+	m, err := b.measure(ctx, "operations", nothing(n), nil, func(r benchRun) float64 { return float64(n) / r.wall })
 	m.Unit = perSecond
 	return m, err
 }
@@ -312,20 +310,8 @@ func cpuSeconds(pid int) float64 {
 			sum += n / ticks
 		}
 	}
-	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	if err != nil {
-		return sum
-	}
-	for _, list := range lists {
-		b, err := os.ReadFile(list)
-		if err != nil {
-			continue // a thread that is gone
-		}
-		for child := range strings.FieldsSeq(string(b)) {
-			if n, err := strconv.Atoi(child); err == nil {
-				sum += cpuSeconds(n)
-			}
-		}
+	for _, child := range children(pid) {
+		sum += cpuSeconds(child)
 	}
 	return sum
 }

@@ -17,6 +17,7 @@ import (
 	"stint/internal/agent"
 	"stint/internal/auth"
 	"stint/internal/link"
+	"stint/internal/provider/local"
 )
 
 // agentFlags are the flags of agent, beside --server and --data.
@@ -49,8 +50,8 @@ func (a *app) agentCommand() *cobra.Command {
 	return c
 }
 
-// node runs an agent until ctx ends. An agent of the same folder that is still
-// ending is waited for.
+// node runs an agent until ctx ends, or its node was removed. An agent of the same
+// folder that is still ending is waited for.
 func (a *app) node(ctx context.Context, f *agentFlags) error {
 	if a.server == "" {
 		return stint.Errorf(stint.Invalid, "no server: name one with --server")
@@ -62,20 +63,41 @@ func (a *app) node(ctx context.Context, f *agentFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Mkdir(string(dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return stint.Errorf(stint.Invalid, "data folder %s: %w", dir, err)
-	}
 	node, err := a.agent(f, dir)
 	if err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(2 * lastMoment); ; {
+		if err := os.Mkdir(string(dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return stint.Errorf(stint.Invalid, "data folder %s: %w", dir, err)
+		}
 		err := node.Run(ctx)
+		if refused, ok := errors.AsType[*agent.Refused](err); ok && bool(f.supervised) {
+			if err := a.leave(dir, refused); err != nil {
+				return err
+			}
+			continue
+		}
 		if stint.CodeOf(err) != stint.Conflict || time.Now().After(deadline) || ctx.Err() != nil {
 			return err
 		}
 		time.Sleep(reachPoll)
 	}
+}
+
+// leave gives up the folder of a node that was removed, of which nobody wants
+// anything any more. It returns an error that keeps the agent from being started
+// again, unless the folder is left over from an earlier start: then the machine
+// joins anew.
+func (a *app) leave(dir folder, refused *agent.Refused) error {
+	if err := os.RemoveAll(string(dir)); err != nil {
+		return fmt.Errorf("remove the folder of a removed node: %w", err)
+	}
+	if !refused.Attached {
+		return nil
+	}
+	a.say("stint: %s\n", refused)
+	return outcome(local.DismissedExit)
 }
 
 func (a *app) agent(f *agentFlags, dir folder) (*agent.Agent, error) {

@@ -17,9 +17,9 @@ import (
 
 // benchFlags are the flags of bench.
 type benchFlags struct {
-	runs, operations, commands int
-	size                       string
-	json                       bool
+	runs, operations, commands, live int
+	size                             string
+	json                             bool
 }
 
 func (a *app) benchCommand() *cobra.Command {
@@ -35,8 +35,16 @@ with the journal synced, in a temporary folder.
               at once and waits, with /dev/null as input and output
   grep        search for a literal, bytes per CPU second, against grep
   wordcount   bytes per CPU second, against mawk
+  recovery    seconds for which the server is missed when it is killed, and the
+              agent, while an execution of many operations is in progress
+  resume      suspends an execution between map and reduce: bytes of map output
+              saved per second after the end of the grace period, against writing
+              and syncing as many; seconds from the resume to the first operation;
+              both once more for many operations
 
-The ratio is our rate to the reference's, the median of the pairs: more is better.`,
+The ratio is our rate to the reference's, the median of the pairs: more is better.
+Times are in the field "times": seconds of the median run, of all runs, and the most
+that it is meant to take; fewer are better.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, stop := interrupted(c.Context())
 			defer stop()
@@ -46,7 +54,8 @@ The ratio is our rate to the reference's, the median of the pairs: more is bette
 	c.Flags().IntVar(&b.runs, "runs", 3, "of each workload and its reference, in turn; the median counts")
 	c.Flags().IntVar(&b.operations, "operations", 500_000, "of the workload operations")
 	c.Flags().IntVar(&b.commands, "commands", 6_000, "of the workload commands")
-	c.Flags().StringVar(&b.size, "size", "512MiB", "of the text that grep reads; wordcount reads a quarter")
+	c.Flags().StringVar(&b.size, "size", "512MiB", "of the text that grep reads; resume shuffles half, wordcount reads a quarter")
+	c.Flags().IntVar(&b.live, "live", 1_000_000, "operations of the executions of recovery and resume")
 	c.Flags().BoolVar(&b.json, "json", false, "print one JSON document")
 	return c
 }
@@ -71,11 +80,23 @@ type measurement struct {
 	Unit      string    `json:"-"` // of rates
 	Rate      float64   `json:"-"`
 	Quantity            // the rate, under the name of its unit
-	CPU       float64   `json:"cpu_seconds"`
-	Runs      []float64 `json:"runs"` // rate of each run
+	CPU       float64   `json:"cpu_seconds,omitempty"`
+	Runs      []float64 `json:"runs,omitempty"`        // rate of each run
+	Saved     int64     `json:"saved_bytes,omitempty"` // by one suspend
 	Reference reference `json:"reference,omitzero"`
 	Ratios    []float64 `json:"ratios,omitempty"` // rate of each run by that of the reference
 	Ratio     float64   `json:"ratio,omitempty"`  // the median
+	Times     []timing  `json:"times,omitempty"`
+}
+
+// timing is how long something takes: the median run, and the most that it is
+// meant to take.
+type timing struct {
+	Name    string    `json:"name"`
+	What    string    `json:"what"`
+	Seconds float64   `json:"seconds"`
+	Runs    []float64 `json:"runs"`
+	Bar     float64   `json:"bar_seconds,omitempty"`
 }
 
 // reference is the same of the reference.
@@ -90,7 +111,7 @@ type reference struct {
 // Quantity is a rate in the document: the field says what it counts.
 type Quantity struct {
 	Operations float64 `json:"operations_per_second,omitempty"` // by the clock
-	Bytes      float64 `json:"bytes_per_second,omitempty"`      // of one core: by CPU seconds
+	Bytes      float64 `json:"bytes_per_second,omitempty"`      // of one core, by CPU seconds; of resume by the clock
 }
 
 func inUnit(unit string, rate float64) Quantity {
@@ -104,12 +125,13 @@ func inUnit(unit string, rate float64) Quantity {
 const (
 	perSecond      = "operations/s"
 	perCoreSeconds = "bytes/CPU second"
+	perClockSecond = "bytes/s"
 )
 
 func (a *app) bench(ctx context.Context, b *benchFlags, names []string) error {
 	known := workloads()
 	if len(names) == 0 {
-		names = []string{"operations", "commands", "grep", "wordcount"}
+		names = []string{"operations", "commands", "grep", "wordcount", "recovery", "resume"}
 	}
 	for _, name := range names {
 		if known[name] == nil {
@@ -117,8 +139,8 @@ func (a *app) bench(ctx context.Context, b *benchFlags, names []string) error {
 		}
 	}
 	size, err := stint.ParseSize(b.size)
-	if err == nil && (b.runs < 1 || b.operations < 1 || b.commands < 1 || size < 1) {
-		err = stint.Errorf(stint.Invalid, "--runs, --operations, --commands and --size: expected at least 1")
+	if err == nil && (b.runs < 1 || b.operations < 1 || b.commands < 1 || b.live < 1 || size < 1) {
+		err = stint.Errorf(stint.Invalid, "--runs, --operations, --commands, --live and --size: expected at least 1")
 	}
 	if err != nil {
 		return err
@@ -160,17 +182,37 @@ func describeMachine() machine {
 }
 
 func (m measurement) text() string {
-	text := fmt.Sprintf("%-10s  %s, %.2f CPU seconds", m.Name, m.rate(m.Rate), m.CPU)
-	if m.Reference.Tool == "" {
-		return text
+	text := m.Name
+	if m.Unit != "" {
+		text = fmt.Sprintf("%-10s  %s, %.2f CPU seconds", m.Name, m.rate(m.Rate), m.CPU)
 	}
-	return text + fmt.Sprintf("; %.2f x %s (%.2f to %.2f), which has %s, %.2f CPU seconds",
-		m.Ratio, m.Reference.Tool, slices.Min(m.Ratios), slices.Max(m.Ratios), m.rate(m.Reference.Rate), m.Reference.CPU)
+	if m.Saved > 0 {
+		text += fmt.Sprintf(" for %s saved", sizeText(float64(m.Saved)))
+	}
+	if m.Reference.Tool != "" {
+		text += fmt.Sprintf("; %.2f x %s (%.2f to %.2f), which has %s, %.2f CPU seconds",
+			m.Ratio, m.Reference.Tool, slices.Min(m.Ratios), slices.Max(m.Ratios), m.rate(m.Reference.Rate), m.Reference.CPU)
+	}
+	for _, t := range m.Times {
+		text += "\n            " + t.text()
+	}
+	return text
 }
 
 func (m measurement) rate(r float64) string {
-	if m.Unit == perCoreSeconds {
+	switch m.Unit {
+	case perCoreSeconds:
 		return sizeText(r) + "/s per core"
+	case perClockSecond:
+		return sizeText(r) + "/s"
 	}
 	return fmt.Sprintf("%.0f %s", r, m.Unit)
+}
+
+func (t timing) text() string {
+	text := fmt.Sprintf("%.2f s (%.2f to %.2f) %s", t.Seconds, slices.Min(t.Runs), slices.Max(t.Runs), t.What)
+	if t.Bar > 0 {
+		text += fmt.Sprintf("; meant: at most %.1f s", t.Bar)
+	}
+	return text
 }

@@ -119,12 +119,12 @@ func (a *app) assemble(ctx context.Context, f folder, flags *serverFlags) (*serv
 	if location, err = object.ParseLocation(location); err != nil {
 		return nil, fmt.Errorf("--storage: %w", err)
 	}
-	storage, err := object.OpenStorage(location)
-	if err != nil {
-		return nil, fmt.Errorf("--storage: %w", err)
-	}
 	if s.db, err = store.Open(ctx, filepath.Join(f.serverDir(), "store.db")); err != nil {
 		return nil, err
+	}
+	storage, err := server.OpenStorage(ctx, s.db, location)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("--storage: %w", err), s.db.Close())
 	}
 	s.server = &server.Server{
 		DB: s.db, Storage: storage, StorageURL: location, Logger: a.logger("server"), Version: version(),

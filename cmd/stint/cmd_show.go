@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -18,7 +19,7 @@ import (
 )
 
 // showFlags are the flags of show.
-type showFlags struct{ operations, watch, json bool }
+type showFlags struct{ operations, watch, durability, json bool }
 
 func (a *app) showCommand() *cobra.Command {
 	var s showFlags
@@ -28,6 +29,9 @@ func (a *app) showCommand() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			id, err := stint.ParseExecutionID(args[0])
+			if err == nil {
+				err = errors.Join(checkApart(c, "operations", "watch", "durability"), checkApart(c, "watch", "durability"))
+			}
 			if err != nil {
 				return err
 			}
@@ -36,6 +40,15 @@ func (a *app) showCommand() *cobra.Command {
 				return err
 			}
 			switch {
+			case s.durability:
+				d, err := service.Durability(c.Context(), id)
+				if err != nil {
+					return err
+				}
+				if s.json {
+					return a.printJSON(d)
+				}
+				return a.durabilityTable(&d)
 			case s.operations && s.json:
 				return a.operationsJSON(service.Operations(c.Context(), id, "", ""))
 			case s.operations:
@@ -57,8 +70,8 @@ func (a *app) showCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&s.operations, "operations", false, "list its operations")
 	c.Flags().BoolVar(&s.watch, "watch", false, "show it until it has ended")
+	c.Flags().BoolVar(&s.durability, "durability", false, "say what would be performed again if a node died now")
 	c.Flags().BoolVar(&s.json, "json", false, "print documents: one; with --operations an array; with --watch one a line")
-	c.MarkFlagsMutuallyExclusive("operations", "watch")
 	return c
 }
 
@@ -71,10 +84,22 @@ func (a *app) showExecution(x *stint.Execution) error {
 	t.row("submitted", x.Submitted.Local().Format(time.DateTime))
 	t.row("elapsed", fmt.Sprintf("%.1f s", x.Elapsed))
 	t.row("progress", fmt.Sprintf("%.1f %%", 100*x.Progress))
-	if x.Expected != nil && !x.Status.Final() {
+	if x.Expected != nil && x.Status == stint.InProgress {
 		t.row("expected", x.Expected.Local().Format(time.DateTime))
 	}
-	t.row("performed", fmt.Sprintf("%d for %d operations", x.Operations.Performed, x.Operations.Total))
+	if x.ResumeAt != nil {
+		t.row("resumes", x.ResumeAt.Local().Format(time.DateTime))
+	}
+	t.row("performed", fmt.Sprintf("%d for %d operations%s", x.Operations.Performed, x.Operations.Total, reusedText(x)))
+	if len(x.Held) > 0 {
+		t.row("suspended", "jobs "+strings.Join(x.Held, " "))
+	}
+	for _, r := range x.Receipts {
+		t.row(printable(r.Kind), r.At.Local().Format(time.DateTime)+", "+receiptText(r))
+	}
+	if x.Saved.Operations > 0 {
+		t.row("saved", fmt.Sprintf("%s, %s, at %s", plural(x.Saved.Operations, "operation"), sizeText(float64(x.Saved.Bytes)), x.Saved.Location))
+	}
 	t.row("nodes", strings.Join(texts(x.Nodes), " "))
 	t.row("output", fmt.Sprintf("%s  %s, %s", plainPath(x.Output.Location), plural(int64(x.Output.Parts), "part"), sizeText(float64(x.Output.Bytes))))
 	if x.Error != nil {
@@ -124,15 +149,17 @@ func (a *app) showProgress(ctx context.Context, c *client.Client, id stint.Execu
 	ctx, stop := interrupted(ctx)
 	defer stop()
 	shown := a.progress()
-	last, err := watch(ctx, c, id, func(x *stint.Execution) error {
-		shown.show(x, time.Now())
-		return nil
-	})
-	shown.finish()
-	if err != nil {
-		return unlessInterrupted(ctx, err)
+	var last stint.Execution
+	for x, err := range c.Follow(ctx, id, 0, a.silent(shown, 0)) {
+		if err != nil {
+			shown.finish()
+			return unlessInterrupted(ctx, err)
+		}
+		last = x
+		shown.show(&last, time.Now())
 	}
-	a.tellEnd(last)
+	shown.finish()
+	a.tellEnd(&last)
 	return nil
 }
 
@@ -143,8 +170,15 @@ func (a *app) printChanges(ctx context.Context, c *client.Client, id stint.Execu
 	defer stop()
 	lines := json.NewEncoder(a.out)
 	lines.SetEscapeHTML(false)
-	_, err := watch(ctx, c, id, func(x *stint.Execution) error { return lines.Encode(x) })
-	return unlessInterrupted(ctx, err)
+	for x, err := range c.Follow(ctx, id, 0, a.silent(a.progress(), 0)) {
+		if err == nil {
+			err = lines.Encode(x)
+		}
+		if err != nil {
+			return unlessInterrupted(ctx, err)
+		}
+	}
+	return nil
 }
 
 func unlessInterrupted(ctx context.Context, err error) error {
@@ -154,8 +188,20 @@ func unlessInterrupted(ctx context.Context, err error) error {
 	return err
 }
 
+func (a *app) durabilityTable(d *stint.Durability) error {
+	t := a.table()
+	t.row("replication", d.Replication)
+	t.row("saved", plural(d.Saved, "operation"))
+	t.row()
+	t.row("IF THIS NODE DIED NOW", "PERFORMED AGAIN", "CORE-SECONDS")
+	for _, n := range d.Nodes {
+		t.row(n.Node, plural(n.Operations, "operation"), fmt.Sprintf("%.1f", n.CoreSeconds))
+	}
+	return t.Flush()
+}
+
 func (a *app) operationsTable(all iter.Seq2[stint.Operation, error]) error {
-	t := a.table("ID", "STATUS", "ATTEMPTS", "JOB", "NODE", "TOOK", "ERROR")
+	t := a.table("ID", "STATUS", "ATTEMPTS", "JOB", "NODE", "TOOK", "COPIES", "ERROR")
 	for o, err := range all {
 		if err != nil {
 			return err
@@ -167,7 +213,7 @@ func (a *app) operationsTable(all iter.Seq2[stint.Operation, error]) error {
 		if o.Error != nil {
 			reason = printable(o.Error.Error())
 		}
-		t.row(o.ID, o.Status, o.Attempts, o.Job, o.Node, took, reason)
+		t.row(o.ID, o.Status, o.Attempts, o.Job, o.Node, took, strings.Join(o.Copies, " "), reason)
 	}
 	return t.Flush()
 }

@@ -127,8 +127,15 @@ func (u *upFlags) supervise(ctx context.Context, f folder, listener *net.TCPList
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.Run(ctx, children...) })
 	group.Go(func() error {
-		if err := f.waitForNodes(ctx, u.nodes); err == nil {
-			ready()
+		if err := u.wantAgain(ctx, f); err != nil && ctx.Err() == nil {
+			s.Logger.WarnContext(ctx, "an agent that is wanted again is still drained", "err", err)
+		}
+		if err := f.waitForNodes(ctx, u.nodes); err != nil {
+			return nil //nolint:nilerr // ctx has ended
+		}
+		ready()
+		if err := u.retireLeftover(ctx, s, f, listener.Addr().String()); err != nil && ctx.Err() == nil {
+			s.Logger.WarnContext(ctx, "agents of an earlier start are not drained", "err", err)
 		}
 		return nil
 	})
@@ -142,12 +149,14 @@ func (u *upFlags) storageURL(f folder) string {
 	return u.storage
 }
 
+func agentName(n int) string { return "local-" + strconv.Itoa(n) }
+
 func (u *upFlags) agent(f folder, address string, n int) local.Child {
 	return local.Child{
 		Name: "agent-" + strconv.Itoa(n),
 		Args: []string{
 			"agent", "--data", f.agent(n), "--server", "https://" + address, "--join-file", f.joinToken(), "--ca-file", f.caFile(),
-			"--name", "local-" + strconv.Itoa(n), "--slots", strconv.Itoa(u.slots), "--supervised",
+			"--name", agentName(n), "--slots", strconv.Itoa(u.slots), "--supervised",
 		},
 		Ready: func(ctx context.Context) error {
 			if err := os.MkdirAll(f.agents(), 0o700); err != nil {
@@ -161,7 +170,7 @@ func (u *upFlags) agent(f folder, address string, n int) local.Child {
 
 // upEmbedded is up for another command. The command's lifeline is our standard
 // input: when it ends we stop; a byte on it means to stop when every execution
-// has ended instead. One line on standard output says whether we are ready.
+// is at rest instead. One line on standard output says whether we are ready.
 func (a *app) upEmbedded(ctx context.Context, u upFlags) error {
 	ctx, stop := interrupted(ctx)
 	defer stop()
@@ -182,7 +191,7 @@ func (a *app) upEmbedded(ctx context.Context, u upFlags) error {
 // idlePoll is how often a service without an owner looks whether it is still needed.
 const idlePoll = 300 * time.Millisecond
 
-// waitForIdle returns when no execution is left that has not ended, or ctx ends.
+// waitForIdle returns when every execution is at rest, or ctx ends.
 func (a *app) waitForIdle(ctx context.Context) {
 	f, err := a.folder()
 	if err != nil {
@@ -193,19 +202,20 @@ func (a *app) waitForIdle(ctx context.Context) {
 		if err != nil {
 			return false
 		}
-		n, err := unfinished(ctx, c)
+		n, err := unfinished(ctx, c, "")
 		return err == nil && n == 0
 	})
 }
 
-// unfinished counts the executions that have not ended.
-func unfinished(ctx context.Context, c *client.Client) (int, error) {
+// unfinished counts the executions that are not at rest, without one that does
+// not count.
+func unfinished(ctx context.Context, c *client.Client, without stint.ExecutionID) (int, error) {
 	n := 0
 	for x, err := range c.List(ctx, "", "") {
 		if err != nil {
 			return 0, err
 		}
-		if !x.Status.Final() {
+		if !atRest(&x) && x.ID != without {
 			n++
 		}
 	}

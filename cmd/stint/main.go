@@ -48,6 +48,7 @@ func (o outcome) Error() string { return fmt.Sprintf("exit code %d", int(o)) }
 type app struct {
 	out, errs io.Writer
 	data      string // folder, as --data or STINT_DATA say, or the default
+	home      string // the default
 	server    string // URL of a service; empty: the one that owns the data folder
 	token     string
 	caFile    string // of the service at server; empty: that of the data folder, or the system's
@@ -114,7 +115,7 @@ func (a *app) root(args []string) *cobra.Command {
 	flags.StringVar(&a.token, "token", a.token, "credential for the service (STINT_TOKEN)")
 	flags.StringVar(&a.caFile, "ca-file", a.caFile, "certificate authority of the service, PEM (STINT_CA_FILE)")
 	root.AddCommand(a.upCommand(), a.serverCommand(), a.agentCommand(), workerCommand(),
-		a.runCommand(), a.listCommand(), a.showCommand(), a.terminateCommand(), a.outputCommand(), a.logsCommand(),
+		a.runCommand(), a.duplicateCommand(), a.listCommand(), a.showCommand(), a.suspendCommand(), a.resumeCommand(), a.moveCommand(), a.terminateCommand(), a.retryCommand(), a.outputCommand(), a.logsCommand(),
 		a.nodeCommand(), a.programCommand(), a.benchCommand(), a.versionCommand())
 	refuse := usageError
 	if slices.Contains(args, "--help") || slices.Contains(args, "-h") {
@@ -148,10 +149,10 @@ func strict(c *cobra.Command, refuse func(*cobra.Command, error) error) {
 	}
 }
 
-// usageError shows the usage of the command alone.
+// usageError says what is wrong with a command line and how that command is used,
+// in two lines: the list of its flags would hide what is wrong.
 func usageError(c *cobra.Command, err error) error {
-	c.PrintErrln(strings.TrimSpace(c.UsageString()))
-	return &stint.Error{Code: stint.Invalid, Err: err}
+	return stint.Errorf(stint.Invalid, "%s\nusage: %s; %q says more", err, c.UseLine(), c.CommandPath()+" --help")
 }
 
 // once is a flag's value that may be given once.
@@ -176,7 +177,8 @@ func (o *once) Set(s string) error {
 // environment takes what STINT_ variables say; flags win over them. A variable
 // that is not known, or empty, is refused rather than ignored.
 func (a *app) environment(environ []string) error {
-	a.data = defaultData(environ)
+	a.home = defaultData(environ)
+	a.data = a.home
 	settings := map[string]*string{"STINT_DATA": &a.data, "STINT_SERVER": &a.server, "STINT_TOKEN": &a.token, "STINT_CA_FILE": &a.caFile}
 	ofOperations := []string{"STINT_EXECUTION", "STINT_STAGE", "STINT_OPERATION", "STINT_ATTEMPT", "STINT_INPUT", "STINT_INPUT_OFFSET", "STINT_INPUT_LENGTH", "STINT_CHECKPOINT_DIR"}
 	for _, v := range environ {

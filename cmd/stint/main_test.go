@@ -3,10 +3,15 @@ package main
 import (
 	"bytes"
 	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"stint"
+	"stint/internal/agent"
+	"stint/internal/provider/local"
 )
 
 // commandLine runs a command line and returns its exit code and what it printed.
@@ -48,10 +53,10 @@ func TestOutcomesFollowTheStatus(t *testing.T) {
 	}
 }
 
-func TestUsageErrorsShowTheUsageOfThatCommandAlone(t *testing.T) {
+func TestUsageErrorsShowTheUsageOfThatCommandInALine(t *testing.T) {
 	t.Parallel()
 	code, out, errs := commandLine(t, nil, "node", "list", "--nosuch")
-	if code != exitUsage || out != "" || !strings.Contains(errs, "stint node list") || strings.Contains(errs, "stint run") {
+	if code != exitUsage || out != "" || !strings.Contains(errs, "usage: stint node list") || strings.Count(errs, "\n") != 2 {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, out, errs)
 	}
 }
@@ -105,6 +110,25 @@ func TestDefaultDataFolderIsTheUsers(t *testing.T) {
 	} {
 		if got := defaultData(environ); got != want {
 			t.Errorf("defaultData(%q) = %q, want %q", environ, got, want)
+		}
+	}
+}
+
+func TestANodeThatWasRemovedGivesUpItsFolder(t *testing.T) {
+	t.Parallel()
+	for _, attached := range []bool{true, false} {
+		dir := folder(filepath.Join(t.TempDir(), "agent"))
+		if err := os.Mkdir(string(dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		var errs strings.Builder
+		err := (&app{errs: &errs}).leave(dir, &agent.Refused{Attached: attached, Err: errors.New("it was removed")})
+		var o outcome
+		if stays := errors.As(err, &o) && o == local.DismissedExit; stays != attached || strings.Contains(errs.String(), "it was removed") != attached {
+			t.Errorf("attached %v: %v; it said %q", attached, err, errs.String())
+		}
+		if _, err := os.Stat(string(dir)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("attached %v: the folder: %v", attached, err)
 		}
 	}
 }

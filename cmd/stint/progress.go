@@ -104,19 +104,33 @@ func (p *progress) stage(i int, s stint.StageReport, at time.Time) string {
 	return text
 }
 
+// remind has the failures of a document taken for told: they are of what was
+// before the command.
+func (p *progress) remind(x *stint.Execution) { p.newFailures(x) }
+
 // tellFailures tells of every failed attempt once, with the end of its stderr.
 func (p *progress) tellFailures(x *stint.Execution) {
+	for _, text := range p.newFailures(x) {
+		p.print(text)
+	}
+}
+
+// newFailures returns the text about every failed attempt that was not in an
+// earlier document.
+func (p *progress) newFailures(x *stint.Execution) []string {
 	if p.failures == nil {
 		p.failures = make(map[stint.OperationID]int)
 	}
+	var texts []string
 	for _, f := range x.Failures {
 		op := operationOf(x, f)
 		if f.Attempt <= p.failures[op] {
 			continue
 		}
 		p.failures[op] = f.Attempt
-		p.print(failureText(op, f))
+		texts = append(texts, failureText(op, f))
 	}
+	return texts
 }
 
 func operationOf(x *stint.Execution, f stint.Failure) stint.OperationID {
@@ -142,6 +156,10 @@ func failureText(op stint.OperationID, f stint.Failure) string {
 }
 
 func (p *progress) remember(x *stint.Execution, at time.Time) {
+	if x.Status == stint.Suspended {
+		p.past = nil // nothing is done any more, and the pause does not count
+		return
+	}
 	s := sample{at: at}
 	for _, r := range x.Stages {
 		s.ops = append(s.ops, r.Operations.Completed)
@@ -168,9 +186,12 @@ func (p *progress) rate(i int, at time.Time) (ops, bytes float64) {
 
 // expected tells when an unfinished execution is expected to complete.
 func expected(x *stint.Execution, at time.Time) string {
-	if x.Status.Final() || x.Expected == nil {
-		if x.Waiting != "" {
+	if x.Status != stint.InProgress || x.Expected == nil {
+		switch {
+		case x.Waiting != "":
 			return ", " + x.Waiting
+		case x.ResumeAt != nil:
+			return ", resumes at " + x.ResumeAt.Local().Format(time.DateTime)
 		}
 		return ""
 	}

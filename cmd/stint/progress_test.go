@@ -41,6 +41,47 @@ x-1  in progress, 50 %, about 7s left  map 4/8, 4 in progress
 	}
 }
 
+func TestNoRateIsShownOfWhatIsSuspendedAndAPauseDoesNotCount(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	p := &progress{out: &out}
+	at := time.Unix(1000, 0)
+	for i, completed := range []int64{0, 2, 2, 2, 4} {
+		x := document(completed, 4)
+		if i == 2 {
+			x.Status = stint.Suspended
+		}
+		p.show(x, at.Add(time.Duration(i)*time.Second))
+	}
+	want := `x-1  in progress  map 0/4, 4 in progress
+x-1  in progress  map 2/4, 2 in progress, 2.0/s, 2.0 MiB/s
+x-1  suspended  map 2/4, 2 in progress
+x-1  in progress  map 2/4, 2 in progress
+x-1  in progress  map 4/4, 2.0/s, 2.0 MiB/s
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWhatASuspendWaitsForIsShownInPlaceOfTheEnd(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	p := &progress{out: &out, every: time.Hour}
+	at := time.Unix(1000, 0)
+	x := document(1, 8)
+	x.Expected, x.Progress = &at, 0.5
+	x.Status, x.Waiting = stint.Suspending, "saving: 1 of 7 operations saved"
+	p.show(x, at)
+	x.Status, x.Waiting, x.ResumeAt = stint.Suspended, "", &at
+	p.show(x, at)
+	want := "x-1  suspending, saving: 1 of 7 operations saved  map 1/8, 7 in progress\n" +
+		"x-1  suspended, resumes at " + at.Local().Format(time.DateTime) + "  map 1/8, 7 in progress\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestTerminalIsDrawnAgainInPlace(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -26,6 +28,7 @@ type requestFlags struct {
 	files, inputs             []string
 	params, env, cmdenv       []string
 	split, subsetSize         string
+	save, reuse, keep         string
 	request                   stint.Request
 }
 
@@ -48,8 +51,16 @@ func (r *requestFlags) define(c *cobra.Command) {
 	f.IntVar(&r.request.Partitions, "partitions", 0, "of the shuffle, which is the number of parts of the result")
 	f.IntVar(&r.request.Attempts, "attempts", 0, "of an operation before the execution fails (default 4)")
 	f.StringVar(&r.request.Compression, "compression", "", `"none" reads the bytes of .gz, .zst and .bz2 files as they are; they are refused otherwise`)
+	f.IntVar(&r.request.Replication, "replication", 0, "nodes that keep each intermediate output that is needed (default 1)")
+	f.StringVar(&r.save, "save", string(stint.SaveOnSuspend), "when intermediate output goes to long-term storage: on-suspend, continuous")
+	f.StringVar(&r.reuse, "reuse", "", "an earlier execution, whose operations that are the same are not performed again")
+	f.StringVar(&r.keep, "keep", "24h", "how long nodes keep intermediate output for --reuse after the end; 0: not at all")
+	f.BoolVar(&r.request.CompleteErrors, "complete-as-much-as-possible", false, "go on without operations that fail for good (exit code 3)")
 	f.BoolVar(&r.request.Overwrite, "overwrite", false, "replace an output that is there")
 }
+
+// defaultKeep is what the service does when it is not told.
+const defaultKeep = 24 * time.Hour
 
 // upload is a program file and where it lies.
 type upload struct {
@@ -59,12 +70,28 @@ type upload struct {
 
 // build makes the request that the flags and the command's arguments ask for.
 func (r *requestFlags) build(c *cobra.Command, args []string) (stint.Request, []upload, error) {
+	req, uploads, err := r.values(c)
+	if err == nil {
+		req.Program, err = r.program(args, req.Params)
+	}
+	if err != nil {
+		return req, nil, err
+	}
+	for _, u := range uploads {
+		req.Program.Files = append(req.Program.Files, u.file)
+	}
+	return req, uploads, nil
+}
+
+// values makes a request of the flags' values, all but its program.
+func (r *requestFlags) values(c *cobra.Command) (stint.Request, []upload, error) {
 	req := r.request
 	uploads, err := describeFiles(r.files)
 	if err != nil {
 		return req, nil, err
 	}
-	if err := errors.Join(checkTexts(c), checkNumbers(c)); err != nil {
+	if err := errors.Join(checkGiven(c, "map", "combine", "reduce", "output", "reuse"),
+		checkNumbers(c, "nodes", "slots", "partitions", "attempts", "subset-size", "replication")); err != nil {
 		return req, nil, err
 	}
 	if req.Params, err = pairs("--param", r.params); err == nil {
@@ -77,27 +104,52 @@ func (r *requestFlags) build(c *cobra.Command, args []string) (stint.Request, []
 		}
 	}
 	if err == nil {
-		req.Program, err = r.program(args, req.Params)
-	}
-	if err == nil {
 		req.Inputs, err = locations(r.inputs)
 	}
 	if err == nil {
 		req.Output, err = location(req.Output)
 	}
-	if err != nil {
-		return req, nil, err
+	if err == nil {
+		err = r.durability(&req)
 	}
-	for _, u := range uploads {
-		req.Program.Files = append(req.Program.Files, u.file)
+	if err == nil {
+		err = checkChoices(r, &req)
 	}
-	return req, uploads, checkChoices(r, &req)
+	return req, uploads, err
 }
 
-// checkTexts refuses flags that were given and are empty: that a variable of a
+// durability reads the flags that say what is kept, where and how long.
+func (r *requestFlags) durability(req *stint.Request) error {
+	if r.save != string(stint.SaveOnSuspend) && r.save != string(stint.SaveContinuous) {
+		return stint.Errorf(stint.Invalid, "--save %.80q: expected on-suspend or continuous", r.save)
+	}
+	if r.save == string(stint.SaveContinuous) {
+		req.Save = stint.SaveContinuous
+	}
+	if r.reuse != "" {
+		id, err := stint.ParseExecutionID(r.reuse)
+		if err != nil {
+			return fmt.Errorf("--reuse: %w", err)
+		}
+		req.Reuse = id
+	}
+	keep, err := parseSpan("--keep", r.keep)
+	if err != nil {
+		return err
+	}
+	switch {
+	case keep == 0:
+		req.Keep = -1
+	case keep != defaultKeep:
+		req.Keep = int64(math.Ceil(keep.Seconds()))
+	}
+	return nil
+}
+
+// checkGiven refuses flags that were given and are empty: that a variable of a
 // script was not set is no reason to do something else.
-func checkTexts(c *cobra.Command) error {
-	for _, name := range []string{"map", "combine", "reduce", "output"} {
+func checkGiven(c *cobra.Command, names ...string) error {
+	for _, name := range names {
 		if f := c.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
 			return stint.Errorf(stint.Invalid, `--%s "": give it a value or leave it out`, name)
 		}
@@ -105,9 +157,19 @@ func checkTexts(c *cobra.Command) error {
 	return nil
 }
 
+// checkApart refuses a flag that was given together with one of others.
+func checkApart(c *cobra.Command, name string, others ...string) error {
+	for _, other := range others {
+		if c.Flags().Changed(name) && c.Flags().Changed(other) {
+			return stint.Errorf(stint.Invalid, "--%s and --%s: give one of them", name, other)
+		}
+	}
+	return nil
+}
+
 // checkNumbers refuses numbers that were given and ask for nothing.
-func checkNumbers(c *cobra.Command) error {
-	for _, name := range []string{"nodes", "slots", "partitions", "attempts", "subset-size"} {
+func checkNumbers(c *cobra.Command, names ...string) error {
+	for _, name := range names {
 		if f := c.Flags().Lookup(name); f.Changed && (f.Value.String() == "" || f.Value.String()[0] == '-' || strings.Trim(f.Value.String(), "0") == "") {
 			return stint.Errorf(stint.Invalid, "--%s %q: expected at least 1", name, f.Value)
 		}
@@ -175,8 +237,11 @@ func shippedNames() []string {
 	return names
 }
 
+// streamingName is the name of programs that are made of commands.
+const streamingName = "streaming"
+
 func (r *requestFlags) streaming() (stint.Program, error) {
-	program := stint.Program{Name: "streaming", Type: stint.Custom}
+	program := stint.Program{Name: streamingName, Type: stint.Custom}
 	mapper, err := action("--map", r.mapper)
 	if err != nil {
 		return program, err

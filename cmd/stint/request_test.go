@@ -81,7 +81,8 @@ func TestFilesAreNamedByTheirDigest(t *testing.T) {
 func TestValuesOfFlagsReachTheRequest(t *testing.T) {
 	t.Parallel()
 	req, _, err := request(t, "wordcount", "--param", "fold=true", "--env", "A=1=2", "--cmdenv", "B=", "--subset-size", "2MiB", "--nodes", "4",
-		"--slots", "2", "--attempts", "7", "--name", "n", "--compression", "none", "--overwrite")
+		"--slots", "2", "--attempts", "7", "--name", "n", "--compression", "none", "--overwrite",
+		"--replication", "2", "--save", "continuous", "--reuse", anExecution, "--keep", "90m", "--complete-as-much-as-possible")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,9 +90,25 @@ func TestValuesOfFlagsReachTheRequest(t *testing.T) {
 	want := stint.Request{
 		Name: "n", Params: map[string]string{"fold": "true"}, Environment: map[string]string{"A": "1=2", "B": ""}, SubsetSize: 2 << 20,
 		Nodes: 4, Slots: 2, Attempts: 7, Compression: "none", Overwrite: true, Inputs: []string{},
+		Replication: 2, Save: stint.SaveContinuous, Reuse: anExecution, Keep: 5400, CompleteErrors: true,
 	}
 	if diff := cmp.Diff(want, req); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestWhatIsTheDefaultIsLeftUnsaid(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]stint.Request{
+		"":                             {},
+		"--keep 24h --save on-suspend": {},
+		"--keep 0":                     {Keep: -1},
+		"--keep 1ms --save=continuous": {Keep: 1, Save: stint.SaveContinuous},
+	} {
+		req, _, err := request(t, append([]string{"noop", "--input", "range:1..2"}, strings.Fields(args)...)...)
+		if err != nil || req.Keep != want.Keep || req.Save != want.Save {
+			t.Errorf("%s: keep %d, save %q, %v", args, req.Keep, req.Save, err)
+		}
 	}
 }
 

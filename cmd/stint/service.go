@@ -18,6 +18,9 @@ import (
 // reachTimeout is how long a service that is starting may take.
 const reachTimeout = 60 * time.Second
 
+// reachLong is how long it may take without a word.
+const reachLong = 3 * time.Second
+
 // reachPoll is how often a service that is starting is asked.
 const reachPoll = 20 * time.Millisecond
 
@@ -72,10 +75,21 @@ func dial(c auth.Credentials) (*client.Client, error) {
 
 // waitForService returns the folder's service once it answers.
 func (f folder) waitForService(ctx context.Context) (*client.Client, error) {
+	return f.waitTelling(ctx, func(time.Time) {})
+}
+
+// waitTelling is waitForService for who wants to tell people that it takes long,
+// and until when it waits.
+func (f folder) waitTelling(ctx context.Context, long func(until time.Time)) (*client.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
 	var c *client.Client
+	began, told := time.Now(), false
 	err := poll(ctx, reachPoll, func() bool {
+		if !told && time.Since(began) >= reachLong {
+			told = true
+			long(began.Add(reachTimeout))
+		}
 		found, err := f.service()
 		if err == nil {
 			_, err = found.Nodes(ctx)
@@ -89,7 +103,7 @@ func (f folder) waitForService(ctx context.Context) (*client.Client, error) {
 	return c, nil
 }
 
-// waitForNodes returns when the folder's service has so many nodes.
+// waitForNodes returns when so many nodes are there of the folder's service.
 func (f folder) waitForNodes(ctx context.Context, n int) error {
 	c, err := f.waitForService(ctx)
 	if err != nil {
@@ -97,14 +111,20 @@ func (f folder) waitForNodes(ctx context.Context, n int) error {
 	}
 	return poll(ctx, reachPoll, func() bool {
 		nodes, err := c.Nodes(ctx)
-		ready := 0
-		for _, node := range nodes {
-			if node.Status == stint.NodeReady {
-				ready++
-			}
-		}
-		return err == nil && ready >= n
+		return err == nil && there(nodes) >= n
 	})
+}
+
+// there returns how many nodes have an agent that answers. Those that are drained
+// have: they do what they were asked to.
+func there(nodes []stint.Node) int {
+	n := 0
+	for _, node := range nodes {
+		if node.Status == stint.NodeReady || node.Status == stint.NodeDraining || node.Status == stint.NodeDrained {
+			n++
+		}
+	}
+	return n
 }
 
 // session is a service for the time of one command: one that was there, or one
@@ -113,6 +133,8 @@ type session struct {
 	*client.Client
 	own *exec.Cmd // nil: the service is not ours
 	end *os.File  // our end of its lifeline
+
+	nodes, slots int // that a service of our own has; 0: the default
 }
 
 // open finds the service of the command, or starts one with so many agents, if
@@ -131,11 +153,14 @@ func (a *app) open(ctx context.Context, nodes, slots int) (*session, error) {
 	}
 	for {
 		if f.held() {
-			c, err := f.waitForService(ctx)
-			return &session{Client: c}, err
+			c, err := f.waitTelling(ctx, func(until time.Time) {
+				a.say("stint: the service on data folder %s does not answer; waiting until %s\n", f, until.Local().Format(time.TimeOnly))
+			})
+			return &session{Client: c, nodes: nodes, slots: slots}, err
 		}
 		s, err := start(ctx, f, nodes, slots)
 		if err == nil {
+			s.nodes, s.slots = nodes, slots
 			s.Client, err = f.service()
 		}
 		if stint.CodeOf(err) != stint.Conflict { // with it, somebody was quicker
@@ -165,14 +190,18 @@ func start(ctx context.Context, f folder, nodes, slots int) (*session, error) {
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, args...) // ended by its lifeline
 	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	return awaitReady(cmd)
+	return awaitReady(ctx, cmd)
 }
 
-func awaitReady(cmd *exec.Cmd) (*session, error) {
+// awaitReady starts a service and waits until it is ready. When ctx ends before,
+// the service does.
+func awaitReady(ctx context.Context, cmd *exec.Cmd) (*session, error) {
 	lifeline, end, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("start a service: %w", err)
 	}
+	withdraw := context.AfterFunc(ctx, func() { _ = end.Close() })
+	defer withdraw()
 	defer lifeline.Close() //nolint:errcheck // the service has its own descriptor
 	cmd.Stdin = lifeline
 	answers, err := cmd.StdoutPipe()
@@ -195,7 +224,7 @@ func awaitReady(cmd *exec.Cmd) (*session, error) {
 	return &session{own: cmd, end: end}, nil
 }
 
-// leave lets the service go on without us until every execution has ended.
+// leave lets the service go on without us until every execution is at rest.
 func (s *session) leave() error {
 	if s.own == nil {
 		return nil
@@ -219,13 +248,13 @@ func (s *session) stop() error {
 	return nil
 }
 
-// close ends our service, unless others need it: then it stays until their
-// executions have ended, and close says how many.
-func (s *session) close(ctx context.Context) (others int, err error) {
+// close ends our service, unless executions other than ours need it: then it
+// stays until they are at rest, and close says how many.
+func (s *session) close(ctx context.Context, ours stint.ExecutionID) (others int, err error) {
 	if s.own == nil {
 		return 0, nil
 	}
-	if others, err = unfinished(ctx, s.Client); err == nil && others > 0 {
+	if others, err = unfinished(ctx, s.Client, ours); err == nil && others > 0 {
 		return others, s.leave()
 	}
 	return 0, s.stop()

@@ -25,28 +25,64 @@ func (a *app) progress() *progress {
 	return p
 }
 
-// watch calls show with every document of the execution until it has ended, and
-// returns the last one.
-func watch(ctx context.Context, c *client.Client, id stint.ExecutionID, show func(*stint.Execution) error) (*stint.Execution, error) {
+// atRest reports whether an execution stays as it is: it has ended, or it is
+// suspended and nobody said when it resumes.
+func atRest(x *stint.Execution) bool {
+	return x.Status.Final() || x.Status == stint.Suspended && x.ResumeAt == nil
+}
+
+// How long a service is not there until people are told, and until a command that
+// goes on without it does so: it may be about to start anew.
+const (
+	tellAway     = time.Second
+	awaitAnother = 5 * time.Second
+)
+
+// silent makes what a command does that watches an execution and hears nothing. It
+// says so, once in each silence. A data folder that is nobody's, after so much
+// patience, ends the watch: nobody is there who could answer.
+func (a *app) silent(shown *progress, patience time.Duration) func(client.Silence) error {
+	var told time.Time
+	return func(s client.Silence) error {
+		since := time.Since(s.Since)
+		if f, err := a.folder(); a.server == "" && err == nil && since >= patience && !f.held() {
+			return stint.Errorf(stint.Unavailable, "the service on data folder %s has ended: \"stint up\" starts another", f)
+		}
+		if since >= tellAway && !told.Equal(s.Since) {
+			told = s.Since
+			shown.finish()
+			a.say("stint: the service does not answer; trying again until %s\n", s.Until.Local().Format(time.TimeOnly))
+		}
+		return nil
+	}
+}
+
+// watch calls show with every document of the execution until it is at rest, and
+// returns the last one. Versions below first are of what was before. When nothing
+// comes it calls silent.
+func watch(ctx context.Context, c *client.Client, id stint.ExecutionID, first uint64, silent func(client.Silence) error, show func(*stint.Execution) error) (*stint.Execution, error) {
 	var last *stint.Execution
-	for x, err := range c.Watch(ctx, id, 0) {
+	for x, err := range c.Follow(ctx, id, 0, silent) {
 		if err != nil {
 			return last, err
+		}
+		if x.Version < first {
+			continue
 		}
 		last = &x
 		if err := show(last); err != nil {
 			return last, err
 		}
+		if atRest(last) {
+			return last, nil
+		}
 	}
-	if last == nil || !last.Status.Final() {
-		return last, stint.Errorf(stint.Unavailable, "watching %s ended before it did", id)
-	}
-	return last, nil
+	return last, stint.Errorf(stint.Unavailable, "watching %s ended before it did", id)
 }
 
 // tellEnd tells people how an execution ended and where its result lies.
 func (a *app) tellEnd(x *stint.Execution) {
-	a.say("%s  %s after %.1f s, %d attempts for %d operations\n", x.ID, x.Status, x.Elapsed, x.Operations.Performed, x.Operations.Total)
+	a.say("%s  %s after %.1f s, %s for %s%s\n", x.ID, x.Status, x.Elapsed, plural(x.Operations.Performed, "attempt"), plural(x.Operations.Total, "operation"), reusedText(x))
 	if x.Error != nil {
 		a.say("  %s\n", x.Error)
 	}
@@ -59,6 +95,28 @@ func (a *app) tellEnd(x *stint.Execution) {
 	if x.Status == stint.Completed || x.Status == stint.CompletedErrors {
 		a.say("  output: %s, %s in %s\n", plainPath(x.Output.Location), sizeText(float64(x.Output.Bytes)), plural(int64(x.Output.Parts), "part"))
 	}
+	if x.Status == stint.CompletedErrors {
+		a.say("  once more: stint retry %s\n", x.ID)
+	}
+	if x.Status == stint.Suspended {
+		if n := len(x.Receipts); n > 0 {
+			a.say("  %s\n", receiptText(x.Receipts[n-1]))
+		}
+		a.say("  %d of %d operations are completed; the rest: %s\n", x.Operations.Completed, x.Operations.Total, a.resumeLine(x.ID))
+	}
+}
+
+func reusedText(x *stint.Execution) string {
+	if x.Operations.Reused == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d reused", x.Operations.Reused)
+}
+
+// receiptText says what a suspend kept and what it cost.
+func receiptText(r stint.Receipt) string {
+	return fmt.Sprintf("%s kept, %s saved, %.1f core-seconds of work lost",
+		plural(r.OperationsKept, "operation"), sizeText(float64(r.SavedBytes)), r.WorkLost)
 }
 
 // ended is the exit code of a command that waited for an execution.

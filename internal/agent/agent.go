@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"runtime"
 	"strconv"
 	"time"
@@ -51,7 +50,8 @@ type Identity struct {
 // have ended. What it has written stays, and is found by the next Run on the
 // same folder. Errors: [stint.Conflict] if another process holds the folder;
 // what Identify returns; what keeps the folder from being read or the port from
-// being opened. A server that is not there is no error.
+// being opened; [*Refused] when the node was removed from its service. A server
+// that is not there is no error.
 func (a *Agent) Run(ctx context.Context) (err error) {
 	if a.Slots < 1 || len(a.WorkerCommand) == 0 {
 		return stint.Errorf(stint.Invalid, "agent with %d slots and worker command %q: expected at least one slot and a command", a.Slots, a.WorkerCommand)
@@ -69,10 +69,11 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		return err
 	}
 	logger := a.Logger.With("component", "agent", "node", identity.Node)
-	store, ledger, boot, err := a.restore(ctx, f, logger)
+	kept, ledger, boot, err := a.restore(ctx, f, logger)
 	if err != nil {
 		return err
 	}
+	store := kept.store
 	defer func() { err = errors.Join(err, store.Close()) }()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.Listen)
 	if err != nil {
@@ -84,16 +85,21 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	peers := transfer.NewClient(identity.Peer)
 	defer peers.CloseIdleConnections()
+	known := &storages{}
+	packs := newPacks(known)
+	defer packs.close()
+	copier := newCopier(identity.Node, store, peers, packs)
+	defer copier.close()
 	s := site{
-		agent: a, folder: f, store: store, hello: hello, logger: logger, spawner: newSpawner(a.Sole),
-		preparer: &preparer{node: identity.Node, incarnation: f.node.Incarnation, folder: f, store: store, peers: peers},
+		agent: a, folder: f, store: store, hello: hello, logger: logger, spawner: newSpawner(a.Sole), storages: known, cache: kept, copier: copier,
+		preparer: &preparer{node: identity.Node, incarnation: f.node.Incarnation, folder: f, store: store, peers: peers, packs: packs},
 	}
 	return s.run(ctx, ledger, identity, listener)
 }
 
 // restore opens the block store and enters what earlier incarnations have
 // written there.
-func (a *Agent) restore(ctx context.Context, f *folder, logger *slog.Logger) (*block.Store, *Ledger, string, error) {
+func (a *Agent) restore(ctx context.Context, f *folder, logger *slog.Logger) (*cache, *Ledger, string, error) {
 	boot, err := readBootID()
 	if err != nil {
 		return nil, nil, "", err
@@ -104,7 +110,8 @@ func (a *Agent) restore(ctx context.Context, f *folder, logger *slog.Logger) (*b
 	}
 	ledger := NewLedger(f.node.Node, f.node.Incarnation, maxUnacked)
 	start := time.Now()
-	err = recoverAll(ctx, store, ledger, boot != f.node.BootID, logger)
+	kept := newCache(store, f, logger)
+	err = recoverAll(ctx, kept, ledger, boot != f.node.BootID, logger)
 	if err == nil {
 		err = f.verified(boot)
 	}
@@ -112,7 +119,7 @@ func (a *Agent) restore(ctx context.Context, f *folder, logger *slog.Logger) (*b
 		return nil, nil, "", errors.Join(err, store.Close())
 	}
 	logger.InfoContext(ctx, "folder read", "path", a.Dir, "incarnation", f.node.Incarnation, "count", len(store.Executions()), "bytes", store.Bytes(), "took", time.Since(start))
-	return store, ledger, boot, nil
+	return kept, ledger, boot, nil
 }
 
 // dataPlane is the server of the node's own port.
@@ -126,6 +133,13 @@ func (s *site) dataPlane(config *tls.Config) *http.Server {
 			}
 			return section, records, sum, err
 		},
+		OpenWhole: func(_ context.Context, x stint.ExecutionID, stage int, op uint32) (*io.SectionReader, []transfer.Part, error) {
+			section, parts, err := openWhole(s.store, x, stage, op)
+			if stint.CodeOf(err) == stint.NotFound {
+				s.preparer.missed(x, stage, []stint.Range{{From: op, To: op + 1}})
+			}
+			return section, parts, err
+		},
 	})
 	return &http.Server{
 		Handler: mux, TLSConfig: config, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
@@ -133,9 +147,12 @@ func (s *site) dataPlane(config *tls.Config) *http.Server {
 	}
 }
 
-// removeAll removes what an execution left in blocks and work.
-func removeAll(store *block.Store, f *folder, x stint.ExecutionID) error {
-	return errors.Join(store.Remove(x), os.RemoveAll(f.work(x)))
+// removeAll removes what an execution left here, but for blocks that are to be
+// kept as cache.
+func (s *site) removeAll(x stint.ExecutionID) error {
+	s.copier.forget(x)
+	s.preparer.packs.forget(x)
+	return errors.Join(s.cache.settle(x, time.Now()), removeTree(s.folder.work(x)))
 }
 
 func slotName(i int) string { return "slot-" + strconv.Itoa(i) }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"stint"
 	"stint/internal/link"
@@ -475,4 +477,30 @@ func readOutput(t *testing.T, output string, parts int) string {
 		t.Error(err)
 	}
 	return text.String()
+}
+
+func TestANodeThatWasRemovedEnds(t *testing.T) {
+	t.Parallel()
+	removed := stint.Errorf(stint.Denied, "node_removed: node n-a was removed")
+	for _, welcome := range []bool{true, false} {
+		s := newService(t)
+		if !welcome {
+			s.refusal = removed
+		}
+		ended := make(chan error, 1)
+		a := s.agent(t, nodeA, t.TempDir(), 1)
+		go func() { ended <- a.Run(t.Context()) }()
+		if welcome {
+			s.next(t).session.Close(removed)
+		}
+		select {
+		case err := <-ended:
+			refused, ok := errors.AsType[*Refused](err)
+			if !ok || refused.Attached != welcome || !strings.Contains(err.Error(), "node_removed: ") {
+				t.Errorf("welcome before: %v; %v", welcome, err)
+			}
+		case <-time.After(patience):
+			t.Fatal("it goes on")
+		}
+	}
 }

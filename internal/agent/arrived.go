@@ -32,9 +32,14 @@ func (a *arrived) apply(l *loop, now time.Time) {
 	case m.Resend != nil:
 		l.resend(*m.Resend)
 	case m.Forget != nil:
+		l.keepBlocks(m.Forget.Execution, m.Forget.Keep)
 		l.forget(m.Forget.Execution)
 	case m.Errand != nil:
 		l.errands.add(*m.Errand)
+	case m.Suspend != nil:
+		l.suspend(m.Suspend, now)
+	case m.Drop != nil:
+		l.dropBlocks(*m.Drop)
 	}
 }
 
@@ -48,6 +53,12 @@ func subjectOf(m link.ServerMessage) stint.ExecutionID {
 		return m.Grant.Execution
 	case m.Retract != nil:
 		return m.Retract.Execution
+	case m.Suspend != nil:
+		return m.Suspend.Execution
+	case m.Drop != nil:
+		return m.Drop.Execution
+	case m.Errand != nil && needsBlocks(m.Errand.Kind):
+		return m.Errand.Execution
 	}
 	return ""
 }
@@ -55,6 +66,7 @@ func subjectOf(m link.ServerMessage) stint.ExecutionID {
 func (l *loop) learn(spec *stint.Spec) {
 	e := l.execution(spec.Execution)
 	e.spec = spec
+	l.cache.reopen(e.id)
 	if err := os.MkdirAll(l.folder.work(e.id), 0o700); err != nil {
 		l.logger.Error("work folder not made", "execution", e.id, "err", err)
 	}
@@ -130,15 +142,16 @@ func (f *foundAgain) apply(l *loop, _ time.Time) {
 }
 
 // forget stops everything of an execution; what it left on disk is removed when
-// all its tasks have ended.
+// all its tasks have ended, but for blocks that are to be kept.
 func (l *loop) forget(x stint.ExecutionID) {
 	e := l.execution(x)
 	if e.forgotten != nil {
 		return
 	}
 	l.dropReady(e)
+	l.errands.giveUp(x)
 	l.ledger.Forget(x)
-	e.scope.cancel(errForgotten)
+	e.cancel(errForgotten)
 	e.forgotten = &forgetting{}
 	for _, s := range l.slots {
 		if s.execution == x {
@@ -154,9 +167,9 @@ func (l *loop) remove() {
 			continue
 		}
 		e.forgotten.removing = true
-		x, store, folder, post := e.id, l.store, l.folder, l.post
+		x, removeAll, post := e.id, l.removeAll, l.post
 		l.tasks.start(func(context.Context) {
-			post(&removed{execution: x, err: removeAll(store, folder, x)})
+			post(&removed{execution: x, err: removeAll(x)})
 		})
 	}
 }
@@ -183,7 +196,7 @@ func (l *loop) lapse() {
 	l.session.lapsed = true
 	for _, e := range l.each() {
 		l.dropReady(e)
-		e.scope.cancel(errLapsed)
+		e.cancel(errLapsed)
 		e.scope = l.open()
 	}
 	l.logger.Warn("work stopped for want of a server", "took", lease)

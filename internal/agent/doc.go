@@ -11,7 +11,10 @@
 //	session     dials the server, hands over what it says, sends what the loop says
 //	preparer    opens the inputs of operations before a slot needs them
 //	process     one worker: starts it, hands it orders, reads what its log holds
-//	errand      lists, probes, commits, clears, reads logs
+//	errand      lists, probes, commits, clears, reads logs, saves, copies, verifies
+//	copier      brings output that was put out elsewhere into this node's store
+//	packs       opens packs of long-term storage that operations read from
+//	cache       removes output that nobody needs, when the room is wanted
 //	spawner     starts processes from one thread, kills strays
 //	data plane  serves blocks to peers
 //
@@ -28,6 +31,15 @@
 // dies and when the agent starts. What the ledger learns goes into numbered
 // reports, which are kept until the server has them on disk.
 //
+// # Where output is read from
+//
+// A grant names sources of what its operations read: this node, peers, packs in
+// long-term storage, several of them for the same operations. A search asks
+// the first of each, and the next for what that does not give whole. Copies that
+// turn out damaged are reported, whether the operation finds others or not.
+// Blocks fetched and ranges of packs are verified by the agent; blocks on this node
+// by the worker that reads them and, once an attempt has failed, by the agent too.
+//
 // # What happens on failure
 //
 //	a worker dies            its log is read; the operation in progress failed as
@@ -35,6 +47,11 @@
 //	an input cannot be had   the operation fails: Invalid if it changed, Lost with
 //	                         the node that should have it, Unavailable for what
 //	                         this node lacks
+//	a job is to stop         what has not begun is given back; what is in progress
+//	                         may complete, or save itself in its checkpoint folder,
+//	                         until the grace period ends; the folder goes to
+//	                         long-term storage and is unpacked where the operation
+//	                         goes on
 //	the server is away       work goes on; after the lease (15 minutes) everything
 //	                         is stopped and given back
 //	the agent dies           its workers die with it; the next incarnation reads
@@ -42,7 +59,11 @@
 //	the machine restarts     as when the agent dies, and every checksum is verified
 //	the disk is full         operations fail as Unavailable; until there is room
 //	                         again what has not begun is given back, and one
-//	                         operation of it says why
+//	                         operation of it says why. One whose own output has
+//	                         filled the disk fails as a program does
+//	a block is not whole     it is condemned, for all incarnations, and lost
+//	the storage is away      what was to be saved waits; what is not found there is
+//	                         not missing
 //
 // # The folder
 //
@@ -50,5 +71,5 @@
 //	node.json         node, name, incarnation, boot id of the last checked start
 //	blocks/           segments and logs (package block)
 //	files/            program files by digest, fetched once
-//	work/<execution>/ files/, slot-N/
+//	work/<execution>/ files/, slot-N/, checkpoints/<stage>-<operation>/
 package agent

@@ -43,22 +43,77 @@ func (q *errands) next(l *loop) {
 		if known := l.executions[e.Execution]; known != nil {
 			spec = known.spec
 		}
-		storage, perform, post := l.storage, l.errand, l.post
-		l.tasks.start(func(ctx context.Context) {
-			post(&errandDone{result: perform(ctx, e, storage, spec)})
-		})
+		q.start(l, e, spec)
 	}
 	for len(q.results) > 0 && l.say(link.AgentMessage{Result: &q.results[0]}) {
 		q.results = slices.Clone(q.results[1:]) // the one sent is not overwritten
 	}
 }
 
+// start does an errand in a task of its own. One that reads or writes blocks of an
+// execution ends when that is forgotten.
+func (*errands) start(l *loop, e stint.Errand, spec *stint.Spec) {
+	storage, perform, post := l.storage, l.errand, l.post
+	done := &errandDone{errand: e}
+	task := func(ctx context.Context) {
+		if ctx.Err() == nil {
+			done.result = perform(ctx, e, storage, spec)
+		}
+		done.stopped = ctx.Err() != nil
+		post(done)
+	}
+	if !needsBlocks(e.Kind) {
+		l.tasks.start(task)
+		return
+	}
+	if done.execution = l.execution(e.Execution); done.execution.forgotten == nil {
+		l.cache.reopen(e.Execution)
+		if e.Kind == stint.ErrandCopy { // a node that attaches meanwhile says so, and is told to forget what is over
+			l.ledger.AddCopies(e.Execution, e.Stage, nil)
+		}
+	}
+	done.execution.task(task)
+}
+
+// giveUp drops those that wait and read or write blocks of an execution that is
+// forgotten: the numbers of its operations may mean others when it comes again.
+func (q *errands) giveUp(x stint.ExecutionID) {
+	q.waiting = slices.DeleteFunc(q.waiting, func(e stint.Errand) bool { return e.Execution == x && needsBlocks(e.Kind) })
+}
+
+// want reports whether one waits that reads or writes blocks of an execution.
+func (q *errands) want(x stint.ExecutionID) bool {
+	return slices.ContainsFunc(q.waiting, func(e stint.Errand) bool { return e.Execution == x && needsBlocks(e.Kind) })
+}
+
+// needsBlocks reports whether an errand reads or writes blocks of its execution.
+func needsBlocks(kind stint.ErrandKind) bool {
+	return kind == stint.ErrandSave || kind == stint.ErrandCopy
+}
+
 // errandDone brings the outcome of an errand.
-type errandDone struct{ result stint.ErrandResult }
+type errandDone struct {
+	errand    stint.Errand
+	result    stint.ErrandResult
+	stopped   bool       // it was not brought to an end: nobody is told anything
+	execution *execution // whose task it was, if of any
+}
 
 func (d *errandDone) apply(l *loop, _ time.Time) {
 	q := &l.errands
-	q.running = slices.DeleteFunc(q.running, func(id string) bool { return id == d.result.ID })
+	q.running = slices.DeleteFunc(q.running, func(id string) bool { return id == d.errand.ID })
+	if d.execution != nil {
+		d.execution.tasks--
+	}
+	if d.stopped {
+		return
+	}
+	if d.errand.Kind == stint.ErrandCopy && d.execution.forgotten == nil {
+		l.ledger.AddCopies(d.errand.Execution, d.errand.Stage, d.result.Ops)
+	}
+	if d.errand.Kind == stint.ErrandSave && d.execution.forgotten == nil && len(d.result.Lost) > 0 {
+		l.ledger.Dropped(d.errand.Execution, []stint.StageOps{{Stage: d.errand.Stage, Ops: d.result.Lost}})
+	}
 	q.results = append(q.results, d.result)
 }
 
@@ -72,13 +127,27 @@ func (s *site) errand(ctx context.Context, e stint.Errand, storage *object.Stora
 	case stint.ErrandProbe:
 		err = object.Probe(ctx, e.Output, e.Execution, e.Overwrite)
 	case stint.ErrandCommit:
-		result.Bytes, err = object.Commit(ctx, e.Output, e.Execution, e.Program, e.Parts, e.Overwrite)
+		result.Bytes, err = s.commit(ctx, e)
 	case stint.ErrandClear:
-		err = object.Clear(ctx, e.Output, e.Execution)
+		err = s.clearAll(ctx, e)
+	case stint.ErrandSave:
+		err = s.save(ctx, e, &result)
+	case stint.ErrandCopy:
+		err = s.copier.copyHere(ctx, e, &result)
+	case stint.ErrandVerify:
+		err = s.verify(ctx, e, &result)
+	case stint.ErrandInventory:
+		s.inventory(e.Execution, &result)
+	case stint.ErrandAdopt:
+		err = adopt(ctx, e, &result)
+	case stint.ErrandCompare:
+		err = compare(ctx, e, &result)
 	case stint.ErrandLog:
 		result.Text, err = s.log(e, spec)
+	case stint.ErrandRecord: // is the server's own
+		fallthrough
 	default:
-		err = stint.Errorf(stint.Invalid, "errand %.80q: expected list, probe, commit, clear or log", string(e.Kind))
+		err = stint.Errorf(stint.Invalid, "errand %.80q is not one for a node", string(e.Kind))
 	}
 	result.Error = stint.AsError(err)
 	return result

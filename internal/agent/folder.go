@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -47,6 +48,9 @@ func openFolder(dir string) (*folder, error) {
 		return nil, err
 	}
 	f := &folder{dir: dir, lock: lock}
+	if err := f.selfTest(); err != nil {
+		return nil, errors.Join(stint.Errorf(stint.Invalid, "data folder %q cannot be relied on: %w", dir, err), lock.Close())
+	}
 	b, err := os.ReadFile(f.at("node.json"))
 	if err == nil {
 		err = json.Unmarshal(b, &f.node)
@@ -78,6 +82,52 @@ func lockFile(path string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// selfTest finds out whether the folder's file system does what is relied on: a
+// lock keeps a second one out, and a file that was synced and given its name has
+// its bytes. Work and blocks must lie on it as a whole: a full disk is seen, and
+// given room, in one place.
+func (f *folder) selfTest() error {
+	second, err := os.OpenFile(f.lock.Name(), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	err = unix.Flock(int(second.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if closed := second.Close(); !errors.Is(err, unix.EWOULDBLOCK) || closed != nil {
+		return errors.Join(errors.New("its file system has no locks"), err, closed)
+	}
+	probe, want := f.at("probe"), strconv.Itoa(os.Getpid())
+	if err := writeSynced(probe, []byte(want)); err != nil {
+		return err
+	}
+	b, err := os.ReadFile(probe)
+	if err == nil && string(b) != want {
+		err = fmt.Errorf("%q was written and %q is read", want, b)
+	}
+	if err = errors.Join(err, os.Remove(probe)); err != nil {
+		return err
+	}
+	return f.isOnOneDisk("work", "blocks")
+}
+
+// isOnOneDisk refuses subfolders on other file systems than the folder.
+func (f *folder) isOnOneDisk(names ...string) error {
+	held, err := f.lock.Stat()
+	for _, name := range names {
+		if err != nil {
+			return err
+		}
+		var sub os.FileInfo
+		if sub, err = os.Stat(f.at(name)); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		} else if err == nil && deviceOf(sub) != deviceOf(held) {
+			err = fmt.Errorf("%s lies on another file system than the rest of the folder", f.at(name))
+		}
+	}
+	return err
+}
+
+func deviceOf(info os.FileInfo) uint64 { return info.Sys().(*syscall.Stat_t).Dev }
 
 // watchEvery is how often a folder is looked for.
 const watchEvery = time.Second

@@ -121,6 +121,7 @@ type service struct {
 	storage   string
 	url       string
 	attached  chan *peer
+	refusal   error // of every agent; nil: they are welcome
 }
 
 // peer is an agent as the server sees it.
@@ -143,11 +144,15 @@ type tally struct {
 	counters    map[string]int64
 	seq         []uint64
 	lost        []stint.StageOps
+	bad         []stint.BadCopy
+	sums        map[uint32]uint64            // of input, by operation
+	interrupted map[uint32]stint.Interrupted // by operation
 }
 
 func newService(tb testing.TB) *service {
 	tb.Helper()
 	s := &service{authority: newAuthority(tb), storage: "file://" + tb.TempDir(), attached: make(chan *peer, 16)}
+	must(object.OpenStorage(s.storage))(tb)
 	node := func(cs *tls.ConnectionState) (stint.NodeID, error) {
 		return stint.NodeID(strings.TrimPrefix(cs.PeerCertificates[0].URIs[0].String(), "stint://node/")), nil
 	}
@@ -165,9 +170,12 @@ func newService(tb testing.TB) *service {
 }
 
 func (s *service) accept(_ context.Context, session *link.Session) error {
+	if s.refusal != nil {
+		return s.refusal
+	}
 	p := &peer{
 		session: session, hello: session.Hello(), reports: make(chan *stint.Report, 4096), results: make(chan *stint.ErrandResult, 16), hangUp: make(chan struct{}),
-		tally: tally{begun: map[string]int{}, done: map[string]int{}, counters: map[string]int64{}},
+		tally: tally{begun: map[string]int{}, done: map[string]int{}, sums: map[uint32]uint64{}, counters: map[string]int64{}, interrupted: map[uint32]stint.Interrupted{}},
 	}
 	if err := session.Send(link.ServerMessage{Welcome: &link.Welcome{Epoch: 1, Storage: s.storage}}); err != nil {
 		return err
@@ -299,7 +307,7 @@ func (p *peer) errand(tb testing.TB, e stint.Errand) *stint.ErrandResult {
 
 // String is short however much was reported.
 func (s *tally) String() string {
-	text := fmt.Sprintf("%d begun, %d done, %d failed, %d reports, returned %v", len(s.begun), len(s.done), len(s.failures), len(s.seq), s.returnedOps())
+	text := fmt.Sprintf("%d begun, %d done, %d failed, %d interrupted, %d reports, returned %v", len(s.begun), len(s.done), len(s.failures), len(s.interrupted), len(s.seq), s.returnedOps())
 	for _, f := range s.failures[:min(len(s.failures), 3)] {
 		text += fmt.Sprintf("; operation %d: %v", f.Op, f.Error)
 	}
@@ -316,6 +324,7 @@ func (s *tally) add(r *stint.Report) {
 	for _, d := range r.Done {
 		for _, op := range d.Ops {
 			s.done[fmt.Sprintf("%d/%d", d.Job, op.Op)]++
+			s.sums[op.Op] = op.InputSum
 		}
 		for _, c := range d.Counters {
 			s.counters[c.Group+"."+c.Name] += c.Value
@@ -324,6 +333,10 @@ func (s *tally) add(r *stint.Report) {
 	}
 	s.failures = append(s.failures, r.Failures...)
 	s.returned = append(s.returned, r.Returned...)
+	s.bad = append(s.bad, r.Bad...)
+	for _, i := range r.Interrupted {
+		s.interrupted[i.Op] = i
+	}
 	if r.Verified != nil {
 		s.lost = append(s.lost, r.Verified.Lost...)
 	}

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zeebo/xxh3"
+
 	"stint"
 	"stint/internal/block"
 	"stint/internal/link"
@@ -47,41 +49,6 @@ func TestAnInputThatIsGoneOrForbiddenFailsForGood(t *testing.T) {
 	for _, code := range []stint.Code{stint.NotFound, stint.Denied, stint.Conflict, stint.Invalid} {
 		if got := inputError(stint.Errorf(code, "x"), "file:///x").Code; got != stint.Invalid {
 			t.Errorf("%s becomes %s, want %s", code, got, stint.Invalid)
-		}
-	}
-}
-
-func TestEveryOperationThatIsReadHasAHolder(t *testing.T) {
-	t.Parallel()
-	sources := []stint.Source{
-		{Node: nodeA, Address: "a:1", Ops: []stint.Range{ops(0, 3), ops(5, 9)}}, {Node: nodeB, Address: "b:1", Ops: []stint.Range{ops(3, 5)}},
-	}
-	for _, c := range []struct {
-		ops  stint.Range
-		want string
-	}{
-		{ops(0, 9), "n-aaaaaaaaaaaa[{0 3} {5 9}] n-bbbbbbbbbbbb[{3 5}] "},
-		{ops(4, 6), "n-aaaaaaaaaaaa[{5 6}] n-bbbbbbbbbbbb[{4 5}] "},
-		{ops(2, 2), ""},
-		{ops(8, 10), "the grant names no node for operations 9 to 9 of the stage before"},
-	} {
-		list, err := holdersOf(c.ops, sources)
-		got := ""
-		for _, h := range list {
-			got += string(h.node) + "["
-			for i, r := range h.ops {
-				if i > 0 {
-					got += " "
-				}
-				got += fmt.Sprintf("{%d %d}", r.From, r.To)
-			}
-			got += "] "
-		}
-		if err != nil {
-			got = err.Error()
-		}
-		if got != c.want {
-			t.Errorf("%v: got %s, want %s", c.ops, got, c.want)
 		}
 	}
 }
@@ -189,8 +156,23 @@ func newTestLoop(t *testing.T, grants ...stint.Grant) *loop {
 	idle := func() scope {
 		return scope{start: func(func(context.Context)) {}, cancel: func(error) {}}
 	}
-	s := &site{agent: &Agent{Slots: 1}, folder: f, post: func(notice) {}, open: idle, logger: slog.New(slog.DiscardHandler)}
+	store := must(block.Open(f.at("blocks")))(t)
+	t.Cleanup(func() { _ = store.Close() })
+	logger := slog.New(slog.DiscardHandler)
+	s := &site{agent: &Agent{Slots: 1}, folder: f, store: store, cache: newCache(store, f, logger), storages: &storages{}, post: func(notice) {}, open: idle, logger: logger}
 	return newLoop(s, newLedger(t, 100, grants...))
+}
+
+func TestANodeThatBeginsToCopySaysSoWhenItAttaches(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[stint.ErrandKind]int{stint.ErrandCopy: 1, stint.ErrandSave: 0} {
+		l := newTestLoop(t)
+		l.errands.add(stint.Errand{ID: "e", Kind: kind, Execution: execX, Ops: []stint.Range{ops(0, 1)}})
+		l.errands.next(l)
+		if got := l.ledger.Holdings(); len(got) != want {
+			t.Errorf("%s: %+v", kind, got)
+		}
+	}
 }
 
 func TestBlocksThatAreNotWholeAreReportedAtTheNextStart(t *testing.T) {
@@ -241,6 +223,7 @@ func TestRecoveryReadsWhatCompletedAndWhatHadBegun(t *testing.T) {
 		{Begun: &stint.Begun{Job: 4, Ops: ops(1, 2)}},
 		{Failed: &stint.Failure{Job: 4, Stage: 2, Op: 1, Error: stint.Errorf(stint.Failed, "exit 1")}},
 		{Begun: &stint.Begun{Job: 4, Ops: ops(2, 3)}},
+		{Interrupted: &stint.Interrupted{Job: 4, Op: 2}},
 		{Begun: &stint.Begun{Job: 5, Ops: ops(0, 1)}},
 	} {
 		b = must(worker.AppendRecord(b, r))(t)
@@ -283,5 +266,117 @@ func TestWhatAWorkerLeavesBehindIsKilled(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), os.Args[0], "strays").CombinedOutput()
 	if err != nil {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// A block that was condemned does not stand in the way of another of the same
+// operation, whichever of the logs is read first.
+func TestAWholeBlockIsFoundAgainBesideOneThatIsCondemned(t *testing.T) {
+	t.Parallel()
+	for name, fill := range map[string]func(perform, copied, copiedElse func()){
+		"a copy, then performed": func(perform, copied, _ func()) { copied(); perform() },
+		"performed, then a copy": func(perform, copied, _ func()) { perform(); copied() },
+		"two copies, the newer in the older segment": func(_, copied, copiedElse func()) {
+			copiedElse()
+			copied()
+		},
+	} {
+		dir := filepath.Join(t.TempDir(), "blocks")
+		store := must(block.Open(dir))(t)
+		first := must(store.CreateCopies(execX))(t)
+		second := must(store.CreateCopies(execX))(t)
+		n := 0
+		condemnFirst := func() {
+			if n++; n == 1 {
+				if err := store.Condemn(execX, []stint.StageOps{{Ops: []stint.Range{ops(0, 1)}}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		copyTo := func(to *block.Copies) func() {
+			return func() {
+				parts := []block.PartIndex{{Length: 4, Records: 1, Sum: xxh3.HashString("copy")}}
+				if err := to.Add(0, 0, parts, strings.NewReader("copy")); err != nil {
+					t.Fatal(err)
+				}
+				condemnFirst()
+			}
+		}
+		perform := func() {
+			id, data, log, err := store.CreateSegment(execX)
+			if err != nil {
+				t.Fatal(err)
+			}
+			idx := must(block.NewWriter(data, id, 0).Copy([]block.PartIndex{{Length: 4, Records: 1, Sum: xxh3.HashString("done")}}, strings.NewReader("done")))(t)
+			b := must(worker.AppendRecord(nil, worker.Record{Done: &worker.DoneRecord{Job: 1, Op: stint.OpDone{End: 7}, Block: &idx}}))(t)
+			_, err = log.Write(b)
+			if err = errors.Join(err, log.Close(), data.Close(), store.Add(execX, 0, 0, idx)); err != nil {
+				t.Fatal(err)
+			}
+			condemnFirst()
+		}
+		fill(perform, copyTo(first), copyTo(second))
+		want := must(store.Index(execX, 0, 0))(t)
+		if err := errors.Join(first.Close(), second.Close(), store.Close()); err != nil {
+			t.Fatal(err)
+		}
+		store = must(block.Open(dir))(t)
+		_, bad, err := recoverWhole(t.Context(), store, execX, true, slog.New(slog.DiscardHandler))
+		if err != nil || len(bad) > 0 {
+			t.Fatalf("%s: bad %v %v", name, bad, err)
+		}
+		equal(t, name, must(store.Index(execX, 0, 0))(t).Segment, want.Segment)
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What waits to copy or save for an execution that is forgotten goes by numbers
+// that may mean other operations when the execution comes again.
+func TestErrandsThatWaitEndWithTheirExecution(t *testing.T) {
+	t.Parallel()
+	l := newTestLoop(t)
+	for i := range maxErrands {
+		l.errands.running = append(l.errands.running, fmt.Sprint(i))
+	}
+	for _, e := range []stint.Errand{
+		{ID: "copy", Kind: stint.ErrandCopy, Execution: execX},
+		{ID: "save", Kind: stint.ErrandSave, Execution: execX},
+		{ID: "clear", Kind: stint.ErrandClear, Execution: execX},
+		{ID: "other", Kind: stint.ErrandCopy, Execution: execY},
+	} {
+		l.errands.add(e)
+	}
+	(&outlived{execution: execX}).apply(l, time.Now())
+	if l.executions[execX] != nil {
+		t.Error("blocks are removed that an errand is about to use")
+	}
+	(&arrived{message: link.ServerMessage{Forget: &link.Forget{Execution: execX}}}).apply(l, time.Now())
+	if left := l.errands.waiting; len(left) != 2 || left[0].ID != "clear" || left[1].ID != "other" {
+		t.Errorf("left: %+v", left)
+	}
+}
+
+func TestBlocksThatCannotBeMarkedAsCacheAreRemoved(t *testing.T) {
+	t.Parallel()
+	f := must(openFolder(t.TempDir()))(t)
+	t.Cleanup(func() { _ = f.close() })
+	store := must(block.Open(f.at("blocks")))(t)
+	t.Cleanup(func() { _ = store.Close() })
+	_, data, log, err := store.CreateSegment(execX)
+	if err = errors.Join(err, data.Close(), log.Close()); err != nil {
+		t.Fatal(err)
+	}
+	c := newCache(store, f, slog.New(slog.DiscardHandler))
+	if err := os.MkdirAll(c.mark(execX)+".new", 0o700); err != nil { // in the way of the mark
+		t.Fatal(err)
+	}
+	c.ending[execX] = 1 << 50
+	if err := c.settle(execX, time.Now()); err == nil {
+		t.Error("no error")
+	}
+	if _, err := os.Stat(filepath.Dir(c.mark(execX))); err == nil || len(store.Executions()) > 0 {
+		t.Error("the blocks are neither cache nor gone")
 	}
 }

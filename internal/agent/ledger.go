@@ -31,11 +31,12 @@ type account struct {
 	seen      []stint.Range // numbers of the jobs accepted in this incarnation
 	jobs      []*job        // those with operations that are not ended, as accepted
 	completed []stint.StageOps
-	begun     []stint.Begun   // of earlier incarnations, not completed
-	drafts    []*stint.Report // not yet numbered; the last one is being filled
-	weight    int             // of the draft that is being filled, in bytes, estimated
-	sent      []*stint.Report // numbered, not acknowledged
-	seq       uint64          // of the last report numbered
+	copies    []stint.StageOps // output of operations performed elsewhere that is here too
+	begun     []stint.Begun    // of earlier incarnations, not completed
+	drafts    []*stint.Report  // not yet numbered; the last one is being filled
+	weight    int              // of the draft that is being filled, in bytes, estimated
+	sent      []*stint.Report  // numbered, not acknowledged
+	seq       uint64           // of the last report numbered
 	forgotten bool
 }
 
@@ -66,6 +67,29 @@ func (l *Ledger) Restore(x stint.ExecutionID, completed []stint.StageOps, begun 
 	a := l.account(x)
 	a.completed = completed
 	a.begun = begun
+}
+
+// RestoreCopies enters of which operations performed elsewhere this node keeps the
+// output too, as the logs of earlier incarnations say.
+func (l *Ledger) RestoreCopies(x stint.ExecutionID, copies []stint.StageOps) {
+	l.account(x).copies = copies
+}
+
+// AddCopies enters that this node now keeps the output of operations performed
+// elsewhere. With no operations it enters that there will be some.
+func (l *Ledger) AddCopies(x stint.ExecutionID, stage int, ops []stint.Range) {
+	a := l.account(x)
+	a.forgotten = false
+	for _, r := range ops {
+		a.copies = addToStage(a.copies, stage, r)
+	}
+}
+
+// Dropped enters that this node no longer keeps output that is not needed any
+// more, its own or copies. The next [Ledger.Holdings] is without it; nothing is
+// reported.
+func (l *Ledger) Dropped(x stint.ExecutionID, dropped []stint.StageOps) {
+	l.account(x).dropOutput(dropped)
 }
 
 // Accept enters a grant, or says why it starts nothing.
@@ -122,6 +146,27 @@ func (l *Ledger) WaitingIn(x stint.ExecutionID, id stint.JobID) int {
 		return stint.CountRanges(j.waiting)
 	}
 	return 0
+}
+
+// Jobs returns the jobs of an execution of which operations have not ended.
+func (l *Ledger) Jobs(x stint.ExecutionID) []stint.JobID {
+	a := l.accounts[x]
+	if a == nil {
+		return nil
+	}
+	list := make([]stint.JobID, len(a.jobs))
+	for i, j := range a.jobs {
+		list[i] = j.grant.Job
+	}
+	return list
+}
+
+// StageOf returns the stage of such a job.
+func (l *Ledger) StageOf(x stint.ExecutionID, id stint.JobID) (int, bool) {
+	if j := l.job(x, id); j != nil {
+		return j.grant.Stage, true
+	}
+	return 0, false
 }
 
 // Turn returns the execution whose turn it is among those that have something
@@ -272,6 +317,20 @@ func (l *Ledger) Fail(x stint.ExecutionID, f stint.Failure) bool {
 	return true
 }
 
+// Interrupted enters an attempt that was ended because it was to be. It reports
+// false and changes nothing if the operation was not handed out, or has ended
+// already.
+func (l *Ledger) Interrupted(x stint.ExecutionID, i stint.Interrupted) bool {
+	a, j := l.accounts[x], l.job(x, i.Job)
+	if j == nil || !j.end(i.Op) {
+		return false
+	}
+	l.owed++
+	a.draftInterrupted(i)
+	a.drop(j)
+	return true
+}
+
 // Outstanding reports whether an operation of a job was handed out and has not
 // ended, and whether it has begun.
 func (l *Ledger) Outstanding(x stint.ExecutionID, id stint.JobID, op uint32) (handed, begun bool) {
@@ -288,7 +347,7 @@ func (l *Ledger) Holdings() []stint.Holding {
 	var list []stint.Holding
 	for _, x := range l.Executions() {
 		a := l.accounts[x]
-		h := stint.Holding{Execution: x, Completed: cloneStages(a.completed), Begun: slices.Clone(a.begun), LastSeq: a.seq}
+		h := stint.Holding{Execution: x, Completed: cloneStages(a.completed), Copies: cloneStages(a.copies), Begun: slices.Clone(a.begun), LastSeq: a.seq}
 		for _, r := range a.seen {
 			for id := r.From; id < r.To; id++ {
 				h.Jobs = append(h.Jobs, stint.JobID(id))
@@ -401,6 +460,16 @@ func add(list []stint.Range, r stint.Range) []stint.Range {
 		return stint.AddToRanges(list, r.From)
 	}
 	return stint.UnionRange(list, r)
+}
+
+// dropOutput removes operations from those whose output is here.
+func (a *account) dropOutput(lost []stint.StageOps) {
+	for _, s := range lost {
+		for _, ops := range s.Ops {
+			a.completed = subtractFromStage(a.completed, s.Stage, ops)
+			a.copies = subtractFromStage(a.copies, s.Stage, ops)
+		}
+	}
 }
 
 func cloneStages(sets []stint.StageOps) []stint.StageOps {

@@ -203,6 +203,30 @@ func TestAnOperationEndsOnce(t *testing.T) {
 	}
 }
 
+func TestAnInterruptedOperationHasEndedAndIsOwed(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t, 100, grant(exec1, 1, 0, 2))
+	if l.Interrupted(exec1, stint.Interrupted{Job: 1, Op: 0}) {
+		t.Error("an operation that was not handed out was interrupted")
+	}
+	l.Next(exec1, 1)
+	i := stint.Interrupted{Job: 1, Op: 0, Start: 5, End: 6, Checkpoint: &stint.Checkpoint{Key: "k"}, Note: "n"}
+	if !l.Interrupted(exec1, i) || l.Interrupted(exec1, i) || l.Owed() != 1 {
+		t.Errorf("it ended not once; owed %d", l.Owed())
+	}
+	equal(t, "jobs with work left", l.Jobs(exec1), []stint.JobID{1})
+	r, _ := l.Report(exec1)
+	equal(t, "interrupted", r.Interrupted, []stint.Interrupted{i})
+	l.Acked(exec1, r.Seq, 3)
+	if n := len(l.Holdings()[0].Completed); n != 0 || l.Owed() != 0 {
+		t.Errorf("%d completed, %d owed", n, l.Owed())
+	}
+	l.GiveUp(exec1)
+	if jobs := l.Jobs(exec1); len(jobs) != 0 {
+		t.Errorf("jobs with work left: %v", jobs)
+	}
+}
+
 func TestReportsAreNumberedWithoutGapsAndKeptUntilAcknowledged(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t, 100, grant(exec1, 1, 0, 3))
@@ -288,6 +312,30 @@ func TestHoldingsSayWhatTheLogsSay(t *testing.T) {
 		Completed: []stint.StageOps{{Stage: 0, Ops: []stint.Range{ops(0, 1), ops(2, 4)}}, {Stage: 1, Ops: []stint.Range{ops(9, 10)}}},
 		Begun:     []stint.Begun{{Job: 2, Ops: ops(4, 5)}},
 	}})
+}
+
+func TestCopiesAreHeldUntilTheyAreLostOrDropped(t *testing.T) {
+	t.Parallel()
+	l := NewLedger(nodeA, 3, 100)
+	l.RestoreCopies(exec1, []stint.StageOps{{Stage: 0, Ops: []stint.Range{ops(0, 4)}}})
+	l.AddCopies(exec1, 0, []stint.Range{ops(4, 6), ops(8, 9)})
+	l.AddCopies(exec1, 1, []stint.Range{ops(0, 1)})
+	l.Lost(exec1, []stint.StageOps{{Stage: 0, Ops: []stint.Range{ops(1, 2)}}})
+	l.Dropped(exec1, []stint.StageOps{{Stage: 1, Ops: []stint.Range{ops(0, 1)}}})
+	equal(t, "copies", l.Holdings()[0].Copies, []stint.StageOps{{Stage: 0, Ops: []stint.Range{ops(0, 1), ops(2, 6), ops(8, 9)}}})
+	bad := stint.BadCopy{Node: "n-b", Stage: 1, Ops: []stint.Range{ops(3, 4)}}
+	l.Bad(exec1, bad)
+	r, _ := l.Report(exec1)
+	equal(t, "lost", r.Verified.Lost, []stint.StageOps{{Stage: 0, Ops: []stint.Range{ops(1, 2)}}})
+	equal(t, "bad", r.Bad, []stint.BadCopy{bad})
+	l.Forget(exec1)
+	l.Accept(grant(exec1, 1, 0, 1))
+	if got := l.Holdings()[0].Copies; len(got) != 0 {
+		t.Errorf("copies of a forgotten execution: %v", got)
+	}
+	l.Forget(exec1)
+	l.AddCopies(exec1, 0, []stint.Range{ops(2, 3)})
+	equal(t, "copies after it was forgotten", l.Holdings()[0].Copies, []stint.StageOps{{Ops: []stint.Range{ops(2, 3)}}})
 }
 
 func TestCompletionsAreReportedAgainWithCountersAndParts(t *testing.T) {
@@ -445,9 +493,12 @@ func (m *model) end() {
 		return
 	}
 	var taken bool
-	if m.rnd.IntN(3) == 0 {
+	switch m.rnd.IntN(4) {
+	case 0:
 		taken = m.l.Fail(k.x, stint.Failure{Job: k.job, Op: k.op})
-	} else {
+	case 1:
+		taken = m.l.Interrupted(k.x, stint.Interrupted{Job: k.job, Op: k.op})
+	default:
 		taken = m.l.Done(k.x, k.job, stint.OpDone{Op: k.op}, nil, nil)
 	}
 	if !taken {
@@ -490,6 +541,9 @@ func (m *model) report(x stint.ExecutionID) {
 	}
 	for _, f := range r.Failures {
 		m.told[key{x, f.Job, f.Op}]++
+	}
+	for _, i := range r.Interrupted {
+		m.told[key{x, i.Job, i.Op}]++
 	}
 	for _, b := range r.Returned {
 		for _, ops := range b.Ops {

@@ -40,6 +40,7 @@ type scope struct {
 var (
 	errForgotten = errors.New("the execution is forgotten")
 	errLapsed    = errors.New("no server for " + lease.String())
+	errSuspended = errors.New("the job is suspended") // of one preparation
 )
 
 // site is what the loop and its tasks share; nothing in it changes.
@@ -47,6 +48,9 @@ type site struct {
 	agent    *Agent
 	folder   *folder
 	store    *block.Store
+	storages *storages
+	cache    *cache
+	copier   *copier
 	preparer *preparer
 	spawner  *spawner
 	hello    link.Hello // without holdings
@@ -88,6 +92,7 @@ type slot struct {
 	rotate    bool     // its segment is full
 	queue     []handed // in hand, in order
 	pace      pace
+	stops     map[stint.JobID]time.Time // what process knows of jobs that are to stop: by when
 }
 
 // handed is an operation that a worker has in hand.
@@ -98,17 +103,26 @@ type handed struct {
 
 // execution is what the loop knows of an execution, beside the ledger.
 type execution struct {
-	id        stint.ExecutionID
-	spec      *stint.Spec // nil: not told yet in this incarnation
-	scope     scope
-	tasks     int // of the scope, running
-	files     provision
-	ready     []*order
-	preparing int // operations
-	retryAt   time.Time
-	seated    time.Time // last given a slot
-	told      told
-	forgotten *forgetting
+	id           stint.ExecutionID
+	spec         *stint.Spec // nil: not told yet in this incarnation
+	scope        scope
+	tasks        int // of the scope, running
+	files        provision
+	ready        []*order
+	preparing    int            // operations
+	preparations []*preparation // that may have to end before the execution does
+	stops        map[stint.JobID]stop
+	saving       []handed // operations whose checkpoint is being archived
+	retryAt      time.Time
+	seated       time.Time // last given a slot
+	told         told
+	forgotten    *forgetting
+}
+
+// preparation is a task that makes operations of a job ready.
+type preparation struct {
+	job   stint.JobID
+	scope scope
 }
 
 // provision says whether the program's files are in their folder.
@@ -161,6 +175,7 @@ func (l *loop) work(now time.Time) time.Duration {
 		l.lapse()
 	}
 	l.sendBeat(now)
+	l.stopJobs(now)
 	switch {
 	case l.session.lapsed:
 		for _, x := range l.ledger.Executions() {
@@ -203,6 +218,14 @@ func (l *loop) each() []*execution {
 func (e *execution) task(run func(context.Context)) {
 	e.tasks++
 	e.scope.start(run)
+}
+
+// cancel ends all tasks of an execution.
+func (e *execution) cancel(cause error) {
+	e.scope.cancel(cause)
+	for _, p := range e.preparations {
+		p.scope.cancel(cause)
+	}
 }
 
 // waiting returns how many operations of an execution no worker has in hand.

@@ -9,6 +9,7 @@ const (
 	aheadTime = 60 * time.Millisecond
 	maxDepth  = 1024
 	maxBatch  = 512 // orders in one message
+	maxStops  = 16  // messages to stop that a worker has not taken
 )
 
 // pace is how fast one worker performs operations of one stage, and how many

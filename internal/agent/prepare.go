@@ -1,22 +1,22 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
+	"github.com/zeebo/xxh3"
 
 	"stint"
 	"stint/internal/block"
 	"stint/internal/object"
-	"stint/internal/transfer"
 	"stint/internal/worker"
 )
 
@@ -45,7 +45,9 @@ type preparer struct {
 	folder      *folder
 	store       *block.Store
 	peers       *http.Client
+	packs       *packs
 	missed      func(x stint.ExecutionID, stage int, ops []stint.Range) // is told of blocks that this node should have and has not
+	bad         func(x stint.ExecutionID, bad stint.BadCopy)            // is told of blocks that others should have and have not
 }
 
 // bare reports whether operations of a grant need nothing opened.
@@ -156,6 +158,7 @@ type reading struct {
 	stage     int
 	partition uint32
 	ops       stint.Range
+	doubt     bool // verify what lies here, too: an attempt has failed before
 }
 
 func readingOf(spec *stint.Spec, stage *stint.StageSpec, op uint32) (reading, error) {
@@ -176,38 +179,58 @@ func readingOf(spec *stint.Spec, stage *stint.StageSpec, op uint32) (reading, er
 	return r, nil
 }
 
-// openRuns finds the output of the operations before: here, or on peers.
+// openRuns finds the output of the operations before: here, on peers, in packs.
+// What a source should have and has not is told, whether another has it or not.
 func (p *preparer) openRuns(ctx context.Context, spec *stint.Spec, o *order) error {
 	r, err := readingOf(spec, &spec.Stages[o.grant.Stage], o.wire.Op)
 	if err != nil {
 		return err
 	}
-	holders, err := holdersOf(r.ops, o.grant.Sources)
-	if err != nil {
-		return err
+	r.doubt = o.grant.Attempt > 1
+	var mu sync.Mutex
+	s := &search{self: p.node, sources: o.grant.Sources, atOnce: fetchesPerOrder}
+	s.ask = func(ctx context.Context, source *stint.Source, ops []stint.Range, patience time.Duration) (answer, error) {
+		got, a, err := p.portion(ctx, r, source, ops, patience)
+		mu.Lock()
+		defer mu.Unlock()
+		o.take(&got)
+		return a, err
 	}
-	got := make([]portion, len(holders))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(fetchesPerOrder)
-	for i, h := range holders {
-		g.Go(func() (err error) {
-			if h.node == p.node {
-				got[i], err = p.local(r, h)
-			} else {
-				got[i], err = p.fetch(gctx, r, h)
-			}
-			return err
-		})
+	lacking, err := s.run(ctx, without([]stint.Range{r.ops}, o.grant.Missing))
+	for _, bad := range s.bad {
+		bad.Stage = r.stage
+		p.spoiled(r.execution, bad)
 	}
-	err = g.Wait()
-	for i := range got {
-		o.take(&got[i])
+	if err == nil && len(lacking) > 0 {
+		err = s.lost(lacking)
 	}
 	slices.SortFunc(o.wire.Runs, func(a, b worker.Run) int { return int(int64(a.Op) - int64(b.Op)) })
 	return err
 }
 
-// portion is what one node has of what an operation reads. The runs' File is an
+// spoiled tells that a copy cannot be used. Of this node's own output it says so
+// by itself.
+func (p *preparer) spoiled(x stint.ExecutionID, bad stint.BadCopy) {
+	if bad.Node == p.node {
+		p.missed(x, bad.Stage, bad.Ops)
+	} else {
+		p.bad(x, bad)
+	}
+}
+
+// portion opens what one source has of what an operation reads.
+func (p *preparer) portion(ctx context.Context, r reading, s *stint.Source, ops []stint.Range, patience time.Duration) (portion, answer, error) {
+	n := namingOf(r.execution, r.stage, s)
+	switch {
+	case s.Pack != nil:
+		return p.fromPack(ctx, r, s, n, ops)
+	case s.Node == p.node:
+		return p.local(r, n, ops)
+	}
+	return p.fetch(ctx, r, s, n, ops, patience)
+}
+
+// portion is what one source has of what an operation reads. The runs' File is an
 // index into files.
 type portion struct {
 	files []*os.File
@@ -227,59 +250,101 @@ func (o *order) take(p *portion) {
 	}
 }
 
-// holder is a node and what it holds of what an operation reads.
-type holder struct {
-	node    stint.NodeID
-	address string
-	ops     []stint.Range
-}
-
-// holdersOf says which node to ask for which operations.
-func holdersOf(ops stint.Range, sources []stint.Source) ([]holder, error) {
-	var list []holder
-	var held []stint.Range
-	for _, s := range sources {
-		if part := stint.ClipRanges(s.Ops, ops); len(part) > 0 {
-			list = append(list, holder{node: s.Node, address: s.Address, ops: part})
-			held = append(held, part...)
-		}
-	}
-	slices.SortFunc(held, func(a, b stint.Range) int { return cmp.Compare(a.From, b.From) })
-	next := ops.From
-	for _, r := range append(held, stint.Range{From: ops.To, To: ops.To}) {
-		if r.From > next {
-			return nil, &lostError{what: fmt.Sprintf("the grant names no node for operations %d to %d of the stage before", next, r.From-1)}
-		}
-		next = max(next, r.To)
-	}
-	return list, nil
-}
-
 // local finds runs in this node's own segments.
-func (p *preparer) local(r reading, h holder) (portion, error) {
+func (p *preparer) local(r reading, n naming, ops []stint.Range) (portion, answer, error) {
 	var got portion
+	var a answer
+	var sums *summer
+	if r.doubt {
+		sums = newSummer()
+	}
 	index := make(map[*os.File]int)
-	var missing []stint.Range
-	for _, ops := range h.ops {
-		for op := ops.From; op < ops.To; op++ {
-			section, records, sum, err := p.store.Open(r.execution, r.stage, op, r.partition)
-			if stint.CodeOf(err) == stint.NotFound {
-				missing = stint.AddToRanges(missing, op)
-				continue
-			}
-			if err != nil {
-				return portion{}, nodeFault(err, p.folder.dir)
-			}
-			if section.Size() > 0 {
-				got.addLocal(index, section, worker.Run{Op: op, Records: records, Sum: sum})
+	for op := range each(ops) {
+		section, records, sum, err := p.store.Open(n.execution, n.stage, n.there(op), r.partition)
+		if stint.CodeOf(err) == stint.NotFound {
+			a.bad, a.why = stint.AddToRanges(a.bad, op), "this node should have output of the stage before and has not"
+			continue
+		}
+		if err != nil {
+			return portion{}, answer{}, nodeFault(err, p.folder.dir)
+		}
+		if r.doubt && !sums.matches(section, sum) {
+			a.bad, a.why = stint.AddToRanges(a.bad, op), "output of the stage before is damaged on this node"
+			continue
+		}
+		if section.Size() > 0 {
+			got.addLocal(index, section, worker.Run{Op: op, Records: records, Sum: sum})
+		}
+	}
+	return got, a, nil
+}
+
+// fromPack finds runs in a pack. They are verified here: there may be another
+// copy, and a worker could only fail.
+func (p *preparer) fromPack(ctx context.Context, r reading, s *stint.Source, n naming, ops []stint.Range) (portion, answer, error) {
+	pack, err := p.packs.get(ctx, r.execution, s.Storage, *s.Pack)
+	if err != nil {
+		a, err := packFault(ctx, ops, err)
+		return portion{}, a, err
+	}
+	var got portion
+	var a answer
+	sums, index := newSummer(), make(map[*os.File]int)
+	for op := range each(ops) {
+		if ctx.Err() != nil {
+			return portion{}, answer{}, ctx.Err()
+		}
+		part, ok := pack.index.Find(n.there(op), r.partition)
+		section := pack.section(part.Offset, part.Length)
+		if !ok || !sums.matches(section, part.Sum) {
+			a.bad, a.why = stint.AddToRanges(a.bad, op), fmt.Sprintf("output of the stage before is damaged in pack %s", s.Pack.Key)
+			continue
+		}
+		if part.Length > 0 {
+			got.addLocal(index, section, worker.Run{Op: op, Records: part.Records, Sum: part.Sum})
+		}
+	}
+	return got, a, nil
+}
+
+// packFault says what an error of opening a pack means for what is in it.
+func packFault(ctx context.Context, ops []stint.Range, err error) (answer, error) {
+	if ctx.Err() != nil {
+		return answer{}, ctx.Err()
+	}
+	if code := stint.CodeOf(err); code == stint.NotFound || code == stint.Lost {
+		return answer{bad: ops, why: err.Error()}, nil
+	}
+	return answer{silent: ops, why: err.Error(), trouble: err}, nil
+}
+
+// summer compares checksums, with one buffer for many. Not for concurrent use.
+type summer struct {
+	hash *xxh3.Hasher
+	buf  []byte
+}
+
+func newSummer() *summer { return &summer{hash: xxh3.New(), buf: make([]byte, 64<<10)} }
+
+// matches reads a section and compares its XXH3-64. A section that cannot be read
+// has another.
+func (s *summer) matches(section *io.SectionReader, sum uint64) bool {
+	s.hash.Reset()
+	n, err := io.CopyBuffer(struct{ io.Writer }{s.hash}, section, s.buf)
+	return err == nil && n == section.Size() && s.hash.Sum64() == sum
+}
+
+// each yields the operations of ranges.
+func each(ops []stint.Range) iter.Seq[uint32] {
+	return func(yield func(uint32) bool) {
+		for _, r := range ops {
+			for op := r.From; op < r.To; op++ {
+				if !yield(op) {
+					return
+				}
 			}
 		}
 	}
-	if len(missing) > 0 {
-		p.missed(r.execution, r.stage, missing)
-		return portion{}, &lostError{nodes: []stint.NodeID{p.node}, what: (&transfer.MissingError{Ops: missing}).Error()}
-	}
-	return got, nil
 }
 
 func (p *portion) addLocal(index map[*os.File]int, section *io.SectionReader, run worker.Run) {

@@ -36,6 +36,7 @@ type process struct {
 	post      func(notice)
 	orders    chan batch // from the loop
 	finished  bool       // the loop closed orders; it alone looks at this
+	abandoned bool       // orders were closed although operations are in hand
 	logs      []string   // of the segments it was given
 }
 
@@ -47,12 +48,19 @@ func (p *process) finish() {
 	}
 }
 
+// abandon ends the worker although it has operations in hand; only the loop calls it.
+func (p *process) abandon() {
+	p.abandoned = true
+	p.finish()
+}
+
 // batch is what the loop hands to a worker at a time.
 type batch struct {
 	rotate  bool // a new segment first
 	perform worker.Perform
 	files   []*os.File
-	own     []*os.File // of files, to be closed
+	own     []*os.File   // of files, to be closed
+	stop    *worker.Stop // instead of all others
 }
 
 func (b *batch) close() {
@@ -134,7 +142,7 @@ func (p *process) serve(ctx context.Context) error {
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", errStopped, context.Cause(ctx))
-	case status != nil:
+	case status != nil && !errors.Is(err, errOverdue):
 		return fmt.Errorf("worker ended: %w", status)
 	}
 	return fmt.Errorf("worker ended: %w", err)
@@ -142,6 +150,9 @@ func (p *process) serve(ctx context.Context) error {
 
 // errClosed ends the pair of send and receive when there is nothing more to do.
 var errClosed = errors.New("no more orders")
+
+// errOverdue ends it since an operation did not end in time.
+var errOverdue = errors.New("an operation did not end when it was to")
 
 // start starts the worker and tells it what its slot is for.
 func (p *process) start() (*worker.Conn, *exec.Cmd, error) {
@@ -210,22 +221,31 @@ func (p *process) send(ctx context.Context, conn *worker.Conn) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case b, open := <-p.orders:
+			if !open && p.abandoned {
+				return errOverdue
+			}
 			if !open {
 				return errClosed
 			}
-			var err error
-			if b.rotate {
-				err = p.rotate(conn)
-			}
-			if err == nil {
-				err = conn.Send(worker.Message{Perform: &b.perform}, b.files)
-			}
-			b.close()
-			if err != nil {
+			if err := p.pass(conn, &b); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// pass sends what the loop handed over.
+func (p *process) pass(conn *worker.Conn, b *batch) error {
+	defer b.close()
+	if b.stop != nil {
+		return conn.Send(worker.Message{Stop: b.stop}, nil)
+	}
+	if b.rotate {
+		if err := p.rotate(conn); err != nil {
+			return err
+		}
+	}
+	return conn.Send(worker.Message{Perform: &b.perform}, b.files)
 }
 
 // receive posts what the worker tells.

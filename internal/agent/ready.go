@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"stint"
@@ -39,16 +40,27 @@ func (l *loop) prepareRun(e *execution, want int) int {
 	}
 	n := run.Ops.Len()
 	stage := &e.spec.Stages[run.Grant.Stage]
-	if bare(stage, run.Grant) {
+	if bare(stage, run.Grant) && len(run.Grant.Checkpoints) == 0 {
 		for op := run.Ops.From; op < run.Ops.To; op++ {
 			e.ready = append(e.ready, &order{grant: run.Grant, wire: worker.Order{Op: op, Subset: subsetOf(stage, run.Grant, op)}})
 		}
 		return n
 	}
 	e.preparing += n
-	spec, prepare, post := e.spec, l.preparer.prepare, l.post
-	e.task(func(ctx context.Context) {
-		post(&prepared{execution: e.id, run: run, orders: prepare(ctx, spec, run)})
+	p := &preparation{job: run.Grant.Job, scope: l.open()}
+	e.preparations = append(e.preparations, p)
+	e.tasks++
+	spec, prepare, restored, checkpoints, post := e.spec, l.preparer.prepare, l.restored, l.checkpoints(e.id), l.post
+	p.scope.start(func(ctx context.Context) {
+		failures := restored(ctx, checkpoints, run)
+		orders := prepare(ctx, spec, run)
+		for _, o := range orders {
+			if f := failures[o.wire.Op]; f != nil {
+				o.close()
+				o.failure = f
+			}
+		}
+		post(&prepared{execution: e.id, run: run, orders: orders, preparation: p})
 	})
 	return n
 }
@@ -57,7 +69,7 @@ func (l *loop) prepareRun(e *execution, want int) int {
 // all that are ready.
 func (l *loop) limit(e *execution, want int) int {
 	g, ok := l.ledger.Front(e.id)
-	if !ok || bare(&e.spec.Stages[g.Stage], g) {
+	if !ok || bare(&e.spec.Stages[g.Stage], g) && len(g.Checkpoints) == 0 {
 		return want
 	}
 	room := max(maxOpen-len(e.ready)-e.preparing, 0)
@@ -72,15 +84,18 @@ func (l *loop) limit(e *execution, want int) int {
 
 // prepared says that operations are ready, or why not.
 type prepared struct {
-	execution stint.ExecutionID
-	run       Run
-	orders    []*order
+	execution   stint.ExecutionID
+	run         Run
+	orders      []*order
+	preparation *preparation
 }
 
 func (p *prepared) apply(l *loop, _ time.Time) {
 	e := l.executions[p.execution]
 	e.tasks--
 	e.preparing -= p.run.Ops.Len()
+	p.preparation.scope.cancel(nil)
+	e.preparations = slices.DeleteFunc(e.preparations, func(other *preparation) bool { return other == p.preparation })
 	rest := p.run.Ops
 	for _, o := range p.orders {
 		rest.From = o.wire.Op + 1

@@ -1,12 +1,10 @@
 package agent
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 
 	"stint"
@@ -17,27 +15,31 @@ import (
 // recovery is what the logs of one execution say.
 type recovery struct {
 	completed []stint.StageOps
-	begun     []stint.Begun // and not completed
+	copies    []stint.StageOps // output of operations performed elsewhere
+	begun     []stint.Begun    // and not completed
 }
 
 // recoverAll enters in store and ledger what the logs of earlier incarnations
 // say, and verifies it: that every segment is long enough, and if deep every
-// checksum. Blocks that are not whole are not completed operations any more. A
-// log that cannot be read on counts as far as it could be.
-func recoverAll(ctx context.Context, store *block.Store, ledger *Ledger, deep bool, logger *slog.Logger) error {
+// checksum. Blocks that are not whole are not completed operations any more, now
+// and in all later incarnations. A log that cannot be read on counts as far as it could be. Of an execution whose
+// blocks are cache the ledger learns nothing.
+func recoverAll(ctx context.Context, cached *cache, ledger *Ledger, deep bool, logger *slog.Logger) error {
+	store := cached.store
 	for _, x := range store.Executions() {
-		r, err := recoverExecution(store, x)
+		r, bad, err := recoverWhole(ctx, store, x, deep, logger)
 		if err != nil {
-			logger.WarnContext(ctx, "log not read to its end", "execution", x, "err", err)
+			return err
 		}
-		bad, err := store.Verify(ctx, x, deep)
+		ended, err := cached.restore(x)
 		if err != nil {
-			return fmt.Errorf("verify execution %s: %w", x, err)
+			return fmt.Errorf("look at cache of execution %s: %w", x, err)
 		}
-		for _, s := range bad {
-			store.RemoveOps(x, s.Stage, s.Ops)
+		if ended {
+			continue
 		}
 		ledger.Restore(x, r.completed, r.begun)
+		ledger.RestoreCopies(x, r.copies)
 		if len(bad) > 0 {
 			logger.WarnContext(ctx, "blocks not whole", "execution", x, "count", countStages(bad))
 			ledger.Lost(x, bad)
@@ -46,12 +48,54 @@ func recoverAll(ctx context.Context, store *block.Store, ledger *Ledger, deep bo
 	return nil
 }
 
+// recoverWhole is recoverExecution, but for blocks that are not whole: of these
+// operations the store has what other attempts or nodes have left here, if that is.
+// Those of which it has nothing are bad.
+func recoverWhole(ctx context.Context, store *block.Store, x stint.ExecutionID, deep bool, logger *slog.Logger) (r recovery, bad []stint.StageOps, err error) {
+	for range 2 { // the second time without what the first has condemned
+		if r, err = recoverExecution(store, x); err != nil {
+			logger.WarnContext(ctx, "log not read to its end", "execution", x, "err", err)
+		}
+		known, err := store.RemoveCondemned(x)
+		if err != nil {
+			logger.WarnContext(ctx, "condemned blocks not read to their end", "execution", x, "err", err)
+		}
+		found, err := store.Verify(ctx, x, deep)
+		if err != nil {
+			return r, nil, fmt.Errorf("verify execution %s: %w", x, err)
+		}
+		if err := store.Condemn(x, found); err != nil {
+			return r, nil, err
+		}
+		if len(known)+len(found) == 0 {
+			break
+		}
+		for _, s := range slices.Concat(known, found) {
+			for _, r := range s.Ops {
+				bad = addToStage(bad, s.Stage, r)
+			}
+		}
+	}
+	for _, s := range bad {
+		bad = subtractAll(bad, s.Stage, store.Completed(x, s.Stage))
+	}
+	return r, bad, nil
+}
+
+func subtractAll(sets []stint.StageOps, stage int, ops []stint.Range) []stint.StageOps {
+	for _, r := range ops {
+		sets = subtractFromStage(cloneStages(sets), stage, r)
+	}
+	return sets
+}
+
 func recoverExecution(store *block.Store, x stint.ExecutionID) (recovery, error) {
 	type attempt struct {
 		job stint.JobID
 		op  uint32
 	}
 	open := make(map[attempt]bool)
+	ended := make(map[[2]int]int64) // when, by stage and operation
 	var order []attempt
 	var r recovery
 	err := readLogs(store, x, func(rec worker.Record) error {
@@ -64,10 +108,17 @@ func recoverExecution(store *block.Store, x stint.ExecutionID) (recovery, error)
 		case rec.Done != nil:
 			delete(open, attempt{rec.Done.Job, rec.Done.Op.Op})
 			r.completed = addToStage(r.completed, rec.Done.Stage, stint.Range{From: rec.Done.Op.Op, To: rec.Done.Op.Op + 1})
-			return addBlock(store, x, rec.Done)
+			if o := [2]int{rec.Done.Stage, int(rec.Done.Op.Op)}; rec.Done.Op.End >= ended[o] { // of two the later one, in whichever segment
+				ended[o] = rec.Done.Op.End
+				return addBlock(store, x, rec.Done)
+			}
 		}
 		return nil
 	})
+	err = errors.Join(err, store.ReadCopies(x, func(c block.Copied) error {
+		r.copies = addToStage(r.copies, c.Stage, stint.Range{From: c.Op, To: c.Op + 1})
+		return store.Add(x, c.Stage, c.Op, c.Block)
+	}))
 	for _, a := range order {
 		if open[a] {
 			r.begun = append(r.begun, stint.Begun{Job: a.job, Ops: stint.Range{From: a.op, To: a.op + 1}})
@@ -111,11 +162,11 @@ func readLogs(store *block.Store, x stint.ExecutionID, each func(worker.Record) 
 }
 
 func readLog(path string, each func(worker.Record) error) error {
-	f, err := os.Open(path)
+	log, err := block.OpenLog(path)
 	if err != nil {
-		return fmt.Errorf("read log: %w", err)
+		return err
 	}
-	if err := errors.Join(worker.ReadLog(bufio.NewReaderSize(f, 1<<20), each), f.Close()); err != nil {
+	if err := errors.Join(worker.ReadLog(log, each), log.Close()); err != nil {
 		return fmt.Errorf("read log %s: %w", path, err)
 	}
 	return nil

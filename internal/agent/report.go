@@ -34,7 +34,8 @@ func (l *Ledger) Status(x stint.ExecutionID, texts []stint.StatusText) {
 	}
 }
 
-// Lost enters that the output of completed operations is not whole any more.
+// Lost enters that output kept here, of operations that completed here or copied,
+// is not whole any more.
 func (l *Ledger) Lost(x stint.ExecutionID, lost []stint.StageOps) {
 	a := l.account(x)
 	r := a.draft(weightOp * len(lost))
@@ -44,9 +45,16 @@ func (l *Ledger) Lost(x stint.ExecutionID, lost []stint.StageOps) {
 	for _, s := range lost {
 		for _, ops := range s.Ops {
 			r.Verified.Lost = addToStage(r.Verified.Lost, s.Stage, ops)
-			a.completed = subtractFromStage(a.completed, s.Stage, ops)
 		}
 	}
+	a.dropOutput(lost)
+}
+
+// Bad enters that a copy of output, on another node or in a pack, could not be
+// used.
+func (l *Ledger) Bad(x stint.ExecutionID, bad stint.BadCopy) {
+	r := l.account(x).draft(weightOp * (1 + len(bad.Ops)))
+	r.Bad = append(r.Bad, bad)
 }
 
 // Again enters completions that were reported before, or in an earlier
@@ -163,9 +171,18 @@ func (a *account) draftFailure(f stint.Failure) {
 	r.Failures = append(r.Failures, f)
 }
 
+func (a *account) draftInterrupted(i stint.Interrupted) {
+	n := 2*weightOp + len(i.Note)
+	if i.Checkpoint != nil {
+		n += weightOp + len(i.Checkpoint.Key) + len(i.Checkpoint.Storage)
+	}
+	r := a.draft(n)
+	r.Interrupted = append(r.Interrupted, i)
+}
+
 // endedIn returns how many operations a report says have ended.
 func endedIn(r *stint.Report) int {
-	n := len(r.Failures)
+	n := len(r.Failures) + len(r.Interrupted)
 	for i := range r.Done {
 		n += len(r.Done[i].Ops)
 	}

@@ -24,7 +24,13 @@ func (s *site) run(ctx context.Context, ledger *Ledger, identity Identity, liste
 		}
 	}
 	s.preparer.missed = func(x stint.ExecutionID, stage int, ops []stint.Range) {
+		if err := s.store.Condemn(x, []stint.StageOps{{Stage: stage, Ops: ops}}); err != nil {
+			s.logger.ErrorContext(ctx, "damaged blocks not noted", "execution", x, "err", err)
+		}
 		s.post(&blocksMissed{execution: x, stage: stage, ops: ops})
+	}
+	s.preparer.bad = func(x stint.ExecutionID, bad stint.BadCopy) {
+		s.post(&copySpoiled{execution: x, bad: bad})
 	}
 	s.open = func() scope {
 		ctx, cancel := context.WithCancelCause(ctx)
@@ -54,8 +60,11 @@ func (s *site) run(ctx context.Context, ledger *Ledger, identity Identity, liste
 	})
 	g.Go(func() error { return s.folder.watch(ctx) })
 	g.Go(func() error {
-		s.keepAttached(ctx, &link.Dialer{URL: s.agent.ServerURL, TLS: identity.Link})
+		s.cache.watch(ctx, s.post)
 		return nil
+	})
+	g.Go(func() error {
+		return s.keepAttached(ctx, &link.Dialer{URL: s.agent.ServerURL, TLS: identity.Link})
 	})
 	g.Go(func() error {
 		newLoop(s, ledger).run(ctx, notices)

@@ -7,20 +7,37 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"stint"
 	"stint/internal/link"
 	"stint/internal/object"
 )
 
+// Refused is the error of a node that its service will have nothing to do with any
+// more: it was removed, and its folder is never welcome again.
+type Refused struct {
+	Attached bool // it was welcome until then
+	Err      error
+}
+
+func (r *Refused) Error() string { return r.Err.Error() }
+
+func (r *Refused) Unwrap() error { return r.Err }
+
 // keepAttached dials the server, serves the session to its end, waits, and so on
-// until ctx is done.
-func (s *site) keepAttached(ctx context.Context, dialer *link.Dialer) {
+// until ctx is done, or the server refuses this node for good.
+func (s *site) keepAttached(ctx context.Context, dialer *link.Dialer) error {
+	welcome := false
 	for failures := 0; ; failures++ {
 		if wait(ctx, link.Backoff(failures, rand.Float64())) != nil { //nolint:gosec // jitter
-			return
+			return nil //nolint:nilerr // ctx has ended
 		}
 		attached, err := s.attach(ctx, dialer)
 		if ctx.Err() != nil {
-			return
+			return nil //nolint:nilerr // ctx has ended
+		}
+		welcome = welcome || attached
+		if stint.CodeOf(err) == stint.Denied {
+			return &Refused{Attached: welcome, Err: err}
 		}
 		if attached {
 			failures = 0
@@ -51,7 +68,7 @@ func (s *site) attach(ctx context.Context, dialer *link.Dialer) (bool, error) {
 		return false, err
 	}
 	defer session.Close()
-	storage, err := object.OpenStorage(welcome.Storage)
+	storage, err := object.FindStorage(welcome.Storage)
 	if err != nil {
 		return false, err
 	}
@@ -108,6 +125,7 @@ type attached struct {
 func (a *attached) apply(l *loop, _ time.Time) {
 	l.session = session{out: a.out}
 	l.storage = a.storage
+	l.storages.welcome(a.storage)
 	l.beat = time.Time{}
 	for _, e := range l.executions {
 		e.told = told{}

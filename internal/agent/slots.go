@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"stint"
 	"stint/internal/worker"
 )
 
@@ -65,12 +66,13 @@ func (l *loop) startWorker(i int, e *execution) {
 	s.process = &process{
 		execution: e.id, slot: i, command: l.agent.WorkerCommand, store: l.store, spawner: l.spawner, post: l.post,
 		setup: worker.Setup{
-			Spec: *e.spec, Slot: i, Memory: l.agent.Memory,
-			Dir: l.folder.work(e.id, slotName(i)), Files: l.folder.work(e.id, "files"),
+			Spec: *e.spec, Slot: i, Memory: l.agent.Memory, Slots: l.agent.Slots,
+			Dir: l.folder.work(e.id, slotName(i)), Files: l.folder.work(e.id, "files"), Checkpoints: l.checkpoints(e.id),
 		},
-		orders: make(chan batch, maxDepth+1),
+		orders: make(chan batch, maxDepth+maxStops+1),
 	}
 	s.ready, s.told, s.segment, s.rotate, s.queue, s.pace = false, 0, 0, false, nil, pace{}
+	s.stops = make(map[stint.JobID]time.Time)
 	e.task(s.process.run)
 }
 
@@ -81,7 +83,7 @@ func (l *loop) feed(now time.Time) {
 		if e == nil || !s.ready || s.drain {
 			continue
 		}
-		for len(e.ready) > 0 {
+		for len(e.ready) > 0 && len(s.process.orders) < maxDepth {
 			stage := e.ready[0].grant.Stage
 			if len(s.queue) == 0 {
 				s.pace.begin(stage, now)

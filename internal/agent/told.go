@@ -25,6 +25,7 @@ type workerTold struct {
 
 func (w *workerTold) apply(l *loop, now time.Time) {
 	s := l.slots[w.process.slot]
+	l.dropped(s, w.process.execution, w.events.Dropped)
 	ended := 0
 	for i := range w.events.Records {
 		ended += l.record(s, w.process.execution, &w.events.Records[i])
@@ -46,8 +47,15 @@ func (l *loop) record(s *slot, x stint.ExecutionID, r *worker.Record) int {
 		l.ledger.Begun(x, *r.Begun)
 	case r.Done != nil:
 		return l.done(s, x, r.Done)
+	case r.Interrupted != nil:
+		s.ended(handed{r.Interrupted.Job, r.Interrupted.Op})
+		l.interrupted(x, *r.Interrupted)
+		return 1
 	case r.Failed != nil:
 		s.ended(handed{r.Failed.Job, r.Failed.Op})
+		if r.Failed.Error.Code == stint.Canceled && l.interrupted(x, stint.Interrupted{Job: r.Failed.Job, Op: r.Failed.Op, Start: r.Failed.Start, End: r.Failed.End}) {
+			return 1
+		}
 		if l.ledger.Fail(x, *r.Failed) {
 			return 1
 		}
@@ -109,6 +117,9 @@ func (w *workerEnded) apply(l *loop, now time.Time) {
 		l.failOne(s, e, w.err, now)
 	}
 	for _, h := range s.queue {
+		if l.interrupted(e.id, stint.Interrupted{Job: h.job, Op: h.op, Start: now.UnixMilli(), End: now.UnixMilli()}) {
+			continue
+		}
 		if _, begun := l.ledger.Outstanding(e.id, h.job, h.op); begun {
 			l.ledger.Fail(e.id, stint.Failure{Job: h.job, Op: h.op, Start: now.UnixMilli(), End: now.UnixMilli(), Error: &stint.Error{Code: stint.Lost, Message: w.reason()}})
 		} else {

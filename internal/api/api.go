@@ -23,6 +23,9 @@ type Service interface {
 	// the next page: 0 if there is none.
 	List(ctx context.Context, f stint.ExecutionFilter) ([]stint.Execution, uint64, error)
 	Show(ctx context.Context, id stint.ExecutionID) (stint.Execution, error)
+	// Request returns what the execution was asked for, to be asked for again: it
+	// has no key, and an output only if one was named.
+	Request(ctx context.Context, id stint.ExecutionID) (stint.Request, error)
 	// Operations returns at most f.Limit operations and the next cursor, as List does.
 	Operations(ctx context.Context, id stint.ExecutionID, f stint.OperationFilter) ([]stint.Operation, uint64, error)
 	// Watch yields documents of versions above after, in order, the current one
@@ -30,6 +33,19 @@ type Service interface {
 	// documents while its consumer is slow, but never the latest.
 	Watch(ctx context.Context, id stint.ExecutionID, after uint64) iter.Seq2[stint.Execution, error]
 	Terminate(ctx context.Context, id stint.ExecutionID) (stint.Execution, error)
+	// Suspend returns when it is recorded that the execution, or some of its jobs,
+	// is to be suspended.
+	Suspend(ctx context.Context, id stint.ExecutionID, r stint.SuspendRequest) (stint.Execution, error)
+	// Resume verifies the saved state and returns when it is recorded that the
+	// execution goes on. What it refuses has changed nothing.
+	Resume(ctx context.Context, id stint.ExecutionID, r stint.ResumeRequest) (stint.Resumption, error)
+	Move(ctx context.Context, id stint.ExecutionID, r stint.MoveRequest) (stint.Execution, error)
+	Retry(ctx context.Context, id stint.ExecutionID) (stint.Execution, error)
+	Durability(ctx context.Context, id stint.ExecutionID) (stint.Durability, error)
+	// Saved returns what can be resumed from a storage; "" is the service's own.
+	Saved(ctx context.Context, from string) ([]stint.SavedExecution, error)
+	// Plan says how a request would be executed.
+	Plan(ctx context.Context, r stint.Request) (stint.PlanReport, error)
 	// Log returns the kept standard error of an operation's attempts, or of all
 	// that failed if op is "".
 	Log(ctx context.Context, id stint.ExecutionID, op stint.OperationID) (string, error)
@@ -37,6 +53,9 @@ type Service interface {
 	// r does so at its end when the bytes have another digest.
 	PutFile(ctx context.Context, digest stint.Digest, r io.Reader) error
 	Nodes(ctx context.Context) []stint.Node
+	// Drain returns the node as it is from then on.
+	Drain(ctx context.Context, node stint.NodeID, r stint.DrainRequest) (stint.Node, error)
+	RemoveNode(ctx context.Context, node stint.NodeID) error
 	Programs() []stint.Program
 }
 

@@ -95,11 +95,27 @@ func zipped(t *testing.T, s string) string {
 const (
 	minimal = `{"program":{"name":"p","stages":[]}}`
 	known   = "x-baaaaaaaaaaaaaaa"
+	aNode   = "n-aaaaaaaaaaaa"
 )
+
+func TestABodyThatMayBeLeftOutAsksForTheDefaults(t *testing.T) {
+	t.Parallel()
+	s := newService(execution(1, stint.InProgress))
+	url := serve(t, config(s)).URL
+	for _, path := range []string{"/v1/executions/" + known + "/suspend", "/v1/executions/" + known + "/resume", "/v1/nodes/" + aNode + "/drain"} {
+		if response, body := ask(t, request(t, "POST", url+path, "")); response.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d %s", path, response.StatusCode, body)
+		}
+	}
+	if d := cmp.Diff([]any{stint.SuspendRequest{}, stint.ResumeRequest{}, stint.DrainRequest{}}, s.asked); d != "" {
+		t.Error(d)
+	}
+}
 
 func TestEveryBadInputGetsItsRefusalAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("y", 500)
+	asJSON := []string{"Content-Type", "application/json"}
 	for _, c := range []struct {
 		name, method, path, body string
 		header                   []string
@@ -122,7 +138,7 @@ func TestEveryBadInputGetsItsRefusalAndChangesNothing(t *testing.T) {
 		{name: "not JSON", method: "POST", path: "/v1/executions", body: `{"name": nope}`, status: 400, code: "bad_json", message: "line 1 column 10"},
 		{name: "A25 other case", method: "POST", path: "/v1/executions", body: `{"Name":"a"}`, status: 400, code: "unknown_field", message: "/Name: unknown field; did you mean name?", pointer: "/Name", hint: "name"},
 		{name: "A26 unknown field", method: "POST", path: "/v1/executions", body: `{"program":{"stages":[{"name":"a","acton":{}}]}}`, status: 400, code: "unknown_field", message: "did you mean action?", pointer: "/program/stages/0/acton", hint: "action"},
-		{name: "A26 unlike any", method: "POST", path: "/v1/executions", body: `{"` + long + `":1}`, status: 400, code: "unknown_field", message: "unknown field; one of attempts, compression", pointer: "/" + long},
+		{name: "A26 unlike any", method: "POST", path: "/v1/executions", body: `{"` + long + `":1}`, status: 400, code: "unknown_field", message: "unknown field; one of attempts, complete_as", pointer: "/" + long},
 		{name: "duplicate key", method: "POST", path: "/v1/executions", body: `{"name":"a","name":"b"}`, status: 400, code: "duplicate_key", message: "/name: the key is there twice", pointer: "/name"},
 		{name: "duplicate key of a map", method: "POST", path: "/v1/executions", body: `{"params":{"a/b":"1","a\u002fb":"2"}}`, status: 400, code: "duplicate_key", message: "/params/a~1b", pointer: "/params/a~1b"},
 		{name: "a pointer is escaped", method: "POST", path: "/v1/executions", body: `{"params":{"~/":1}}`, status: 400, code: "wrong_type", message: "/params/~0~1", pointer: "/params/~0~1"},
@@ -156,6 +172,20 @@ func TestEveryBadInputGetsItsRefusalAndChangesNothing(t *testing.T) {
 		{name: "A52 slash in id", method: "GET", path: "/v1/executions/x-aa%2Faaaaaaaaaaaaa", status: 404, code: "not_found", message: "not found"},
 		{name: "long id", method: "GET", path: "/v1/executions/" + long, status: 404, code: "not_found", message: "not found"},
 		{name: "unknown id terminate", method: "POST", path: "/v1/executions/nope/terminate", status: 404, code: "not_found", message: "not found"},
+		{name: "unknown id suspend", method: "POST", path: "/v1/executions/nope/suspend", status: 404, code: "not_found", message: "not found"},
+		{name: "unknown id resume", method: "POST", path: "/v1/executions/x-zzzzzzzzzzzzzzzz/resume", status: 404, code: "not_found", message: "not found"},
+		{name: "unknown id move", method: "POST", path: "/v1/executions/nope/move", status: 404, code: "not_found", message: "not found"},
+		{name: "unknown id retry", method: "POST", path: "/v1/executions/nope/retry", status: 404, code: "not_found", message: "not found"},
+		{name: "unknown id durability", method: "GET", path: "/v1/executions/nope/durability", status: 404, code: "not_found", message: "not found"},
+		{name: "unknown id request", method: "GET", path: "/v1/executions/nope/request", status: 404, code: "not_found", message: "not found"},
+		{name: "unknown id drain", method: "POST", path: "/v1/nodes/N-1/drain", status: 404, code: "not_found", message: `node "N-1": not found`},
+		{name: "unknown id remove", method: "DELETE", path: "/v1/nodes/nope", status: 404, code: "not_found", message: "not found"},
+		{name: "suspend: wrong type", method: "POST", path: "/v1/executions/" + known + "/suspend", body: `{}`, status: 415, code: "unsupported_media_type", message: "application/json"},
+		{name: "suspend: unknown field", method: "POST", path: "/v1/executions/" + known + "/suspend", body: `{"grace":1}`, header: asJSON, status: 400, code: "unknown_field", message: "/grace", pointer: "/grace"},
+		{name: "resume: not a time", method: "POST", path: "/v1/executions/" + known + "/resume", body: `{"at":"tomorrow"}`, header: asJSON, status: 400, code: "bad_value", message: "/at", pointer: "/at"},
+		{name: "move: nothing", method: "POST", path: "/v1/executions/" + known + "/move", header: asJSON, status: 400, code: "empty_body", message: "expected a JSON object"},
+		{name: "drain: unknown field", method: "POST", path: "/v1/nodes/" + aNode + "/drain", body: `{"buy":1}`, header: asJSON, status: 400, code: "unknown_field", message: "did you mean by?", pointer: "/buy", hint: "by"},
+		{name: "plan: not JSON", method: "POST", path: "/v1/plan", body: `{`, header: asJSON, status: 400, code: "bad_json", message: "unexpected end"},
 		{name: "unknown id events", method: "GET", path: "/v1/executions/x-zzzzzzzzzzzzzzzz/events", status: 404, code: "not_found", message: "not found"},
 		{name: "unknown id operations", method: "GET", path: "/v1/executions/nope/operations", status: 404, code: "not_found", message: "not found"},
 		{name: "unknown id log", method: "GET", path: "/v1/executions/nope/log", status: 404, code: "not_found", message: "not found"},
@@ -326,7 +356,7 @@ func TestEveryRouteHasAPermissionAndRefusesWhoLacksIt(t *testing.T) {
 		if !slices.Contains(api.Permissions(), route.Permission) {
 			t.Errorf("%s %s needs %q, which is no permission", route.Method, route.Path, route.Permission)
 		}
-		path := strings.NewReplacer("{id}", known, "{digest}", strings.Repeat("0", 64)).Replace(route.Path)
+		path := strings.NewReplacer("nodes/{id}", "nodes/"+aNode, "{id}", known, "{digest}", strings.Repeat("0", 64)).Replace(route.Path)
 		r := httptest.NewRequest(route.Method, path, nil)
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)

@@ -46,6 +46,14 @@ func (e *exchange) decode(v any) error {
 	return decodeStrict(data, v)
 }
 
+// decodeAny is decode for a body that may be left out, which changes nothing of v.
+func (e *exchange) decodeAny(v any) error {
+	if e.r.ContentLength == 0 {
+		return nil
+	}
+	return e.decode(v)
+}
+
 func (e *exchange) read() ([]byte, error) {
 	zipped, err := isZipped(e.r)
 	if err != nil {

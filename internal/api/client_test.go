@@ -30,7 +30,7 @@ func TestTheClientGetsWhatTheServiceSays(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1, 5).UTC()
 	s := newService(execution(1, stint.InProgress))
-	s.nodeList = []stint.Node{{ID: "n-1", Status: stint.NodeReady, Slots: 3, Since: now, Seen: now}, {ID: "n-2", Status: stint.NodeAway, Slots: 5}, {ID: "n-3", Status: stint.NodeLost}}
+	s.nodeList = []stint.Node{{ID: "n-1", Status: stint.NodeReady, Slots: 3, Since: now, Seen: now}, {ID: "n-2", Status: stint.NodeAway, Slots: 5}, {ID: "n-3", Status: stint.NodeLost}, {ID: "n-4", Status: stint.NodeDraining, Slots: 7}, {ID: "n-5", Status: stint.NodeDrained}}
 	c, ctx := dial(t, s), t.Context()
 	if err := c.Health(ctx); err != nil {
 		t.Error(err)
@@ -38,7 +38,7 @@ func TestTheClientGetsWhatTheServiceSays(t *testing.T) {
 	if nodes, err := c.Nodes(ctx); err != nil || cmp.Diff(s.nodeList, nodes) != "" {
 		t.Error(nodes, err)
 	}
-	want := stint.Cluster{Version: "1.2.3", Nodes: 3, Ready: 1, Away: 1, Lost: 1, Slots: 3}
+	want := stint.Cluster{Version: "1.2.3", Nodes: 5, Ready: 1, Draining: 2, Away: 1, Lost: 1, Slots: 3}
 	if v, err := c.Cluster(ctx); err != nil || v != want {
 		t.Error(v, err)
 	}
@@ -56,6 +56,59 @@ func TestTheClientGetsWhatTheServiceSays(t *testing.T) {
 	}
 	if x, err := c.Show(ctx, known); err != nil || x.ID != known || x.Stints == nil {
 		t.Error(x, err)
+	}
+}
+
+func TestWhatIsAskedOfAnExecutionArrivesAsItWasSent(t *testing.T) {
+	t.Parallel()
+	s := newService(execution(1, stint.InProgress))
+	c, ctx := dial(t, s), t.Context()
+	grace := 0.5
+	suspend := stint.SuspendRequest{Grace: &grace, Jobs: []string{"j-1"}}
+	if x, err := c.Suspend(ctx, known, suspend); err != nil || x.Status != stint.Suspending {
+		t.Error(x, err)
+	}
+	resume := stint.ResumeRequest{Nodes: 2, Slots: 3, At: time.Unix(5, 0).UTC(), From: "file:///s", Redo: true, TakeOver: true, DryRun: true, Jobs: []string{"j-2"}}
+	r, err := c.Resume(ctx, known, resume)
+	if err != nil || r.Execution.Status != stint.Resuming || r.Reused != 7 || len(r.Redone) != 1 || len(r.Changes) != 1 || r.Faults == nil {
+		t.Error(r, err)
+	}
+	move := stint.MoveRequest{Job: "j-3", Grace: &grace}
+	if x, err := c.Move(ctx, known, move); err != nil || x.Status != stint.InProgress {
+		t.Error(x, err)
+	}
+	if x, err := c.Retry(ctx, known); err != nil || x.Status != stint.InProgress {
+		t.Error(x, err)
+	}
+	drain := stint.DrainRequest{By: time.Unix(7, 0).UTC(), Undo: true}
+	if n, err := c.Drain(ctx, aNode, drain); err != nil || n.ID != aNode || n.Status != stint.NodeDraining {
+		t.Error(n, err)
+	}
+	if err := c.RemoveNode(ctx, aNode); err != nil {
+		t.Error(err)
+	}
+	if d := cmp.Diff([]any{suspend, resume, move, "retry", drain, stint.NodeID(aNode)}, s.asked); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestWhatIsSavedPlannedAndAtRiskIsTold(t *testing.T) {
+	t.Parallel()
+	c, ctx := dial(t, newService(execution(1, stint.InProgress))), t.Context()
+	want := stint.Durability{Execution: known, Replication: 2, Nodes: []stint.NodeRisk{{Node: "n-1", Operations: 3, CoreSeconds: 1.5}}}
+	if d, err := c.Durability(ctx, known); err != nil || cmp.Diff(want, d) != "" {
+		t.Error(d, err)
+	}
+	request, err := c.Request(ctx, known)
+	if err != nil || request.Name != "test" || request.Environment["A"] != "b" || request.Program.Stages[0].Action.Command[0] != "cat" {
+		t.Error(request, err)
+	}
+	saved, err := c.Saved(ctx, "file:///a b?&c")
+	if err != nil || len(saved) != 2 || saved[0].Name != "file:///a b?&c" || saved[0].Owner.Service != "other" || saved[1].Error.Message != "cut off" {
+		t.Error(saved, err)
+	}
+	if p, err := c.Plan(ctx, stint.Request{Inputs: []string{"/a", "/b"}}); err != nil || p.Objects != 2 || len(p.Stages) != 1 {
+		t.Error(p, err)
 	}
 }
 
@@ -179,6 +232,16 @@ func TestErrorsComeBackWithTheirCodeAndText(t *testing.T) {
 		_, show := c.Show(ctx, known)
 		_, terminate := c.Terminate(ctx, known)
 		_, log := c.Log(ctx, known, "")
+		_, suspend := c.Suspend(ctx, known, stint.SuspendRequest{})
+		_, resume := c.Resume(ctx, known, stint.ResumeRequest{})
+		_, move := c.Move(ctx, known, stint.MoveRequest{})
+		_, retry := c.Retry(ctx, known)
+		_, durability := c.Durability(ctx, known)
+		_, request := c.Request(ctx, known)
+		_, saved := c.Saved(ctx, "")
+		_, plan := c.Plan(ctx, stint.Request{})
+		_, drain := c.Drain(ctx, aNode, stint.DrainRequest{})
+		remove := c.RemoveNode(ctx, aNode)
 		var list, watch, operations error
 		for _, err := range c.List(ctx, "", "") {
 			list = err
@@ -189,7 +252,11 @@ func TestErrorsComeBackWithTheirCodeAndText(t *testing.T) {
 		for _, err := range c.Watch(ctx, known, 0) {
 			watch = err
 		}
-		for name, err := range map[string]error{"show": show, "terminate": terminate, "log": log, "list": list, "operations": operations, "watch": watch} {
+		for name, err := range map[string]error{
+			"show": show, "terminate": terminate, "log": log, "list": list, "operations": operations, "watch": watch,
+			"suspend": suspend, "resume": resume, "move": move, "retry": retry, "durability": durability, "request": request, "saved": saved, "plan": plan,
+			"drain": drain, "remove": remove,
+		} {
 			var e *stint.Error
 			if !errors.As(err, &e) || e.Code != code || (code != stint.Internal && e.Message != "because") {
 				t.Errorf("%s %s: %v", code, name, err)

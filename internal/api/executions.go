@@ -122,6 +122,23 @@ func (h *Handler) show(ctx context.Context, in *executionInput) (*executionOutpu
 	return answer(h.config.Service.Show(ctx, id))
 }
 
+type requestOutput struct {
+	Body stint.Request
+}
+
+func (h *Handler) request(ctx context.Context, in *executionInput) (*requestOutput, error) {
+	id, err := executionID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	r, err := h.config.Service.Request(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	fill(&r)
+	return &requestOutput{Body: r}, nil
+}
+
 func (h *Handler) terminate(ctx context.Context, in *executionInput) (*executionOutput, error) {
 	id, err := executionID(in.ID)
 	if err != nil {

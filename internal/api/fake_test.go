@@ -25,6 +25,7 @@ type service struct {
 	requests   []stint.Request
 	files      map[stint.Digest]string
 	filters    []stint.OperationFilter
+	asked      []any // what else was asked, in order
 	nodeList   []stint.Node
 	err        error
 	crash      bool
@@ -130,6 +131,14 @@ func (s *service) Show(_ context.Context, id stint.ExecutionID) (stint.Execution
 	return x, err
 }
 
+func (s *service) Request(_ context.Context, id stint.ExecutionID) (stint.Request, error) {
+	x, _, err := s.find(id)
+	return stint.Request{
+		Name: x.Name, Inputs: []string{"/in"}, Environment: map[string]string{"A": "b"},
+		Program: stint.Program{Name: "p", Stages: []stint.Stage{{Name: "map", Action: stint.Action{Command: []string{"cat"}}}}},
+	}, err
+}
+
 func (s *service) Operations(_ context.Context, id stint.ExecutionID, f stint.OperationFilter) (page []stint.Operation, next uint64, err error) {
 	if _, _, err := s.find(id); err != nil {
 		return nil, 0, err
@@ -202,6 +211,71 @@ func (s *service) PutFile(ctx context.Context, digest stint.Digest, r io.Reader)
 	return s.err
 }
 
+// ask records what was asked of an execution.
+func (s *service) ask(id stint.ExecutionID, what any, status stint.ExecutionStatus) (stint.Execution, error) {
+	x, _, err := s.find(id)
+	if err != nil {
+		return x, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = append(s.asked, what)
+	x.Status = status
+	return x, nil
+}
+
+func (s *service) Suspend(_ context.Context, id stint.ExecutionID, r stint.SuspendRequest) (stint.Execution, error) {
+	return s.ask(id, r, stint.Suspending)
+}
+
+func (s *service) Resume(_ context.Context, id stint.ExecutionID, r stint.ResumeRequest) (stint.Resumption, error) {
+	x, err := s.ask(id, r, stint.Resuming)
+	return stint.Resumption{
+		Execution: x, Reused: 7, Redone: []stint.Redone{{Stage: "map", Operations: 1, Reason: "why"}},
+		Changes: []stint.Change{{Kind: stint.ObjectAdded, URL: "file:///a"}}, Changed: 1,
+	}, err
+}
+
+func (s *service) Move(_ context.Context, id stint.ExecutionID, r stint.MoveRequest) (stint.Execution, error) {
+	return s.ask(id, r, stint.InProgress)
+}
+
+func (s *service) Retry(_ context.Context, id stint.ExecutionID) (stint.Execution, error) {
+	return s.ask(id, "retry", stint.InProgress)
+}
+
+func (s *service) Durability(_ context.Context, id stint.ExecutionID) (stint.Durability, error) {
+	x, _, err := s.find(id)
+	return stint.Durability{Execution: x.ID, Replication: 2, Nodes: []stint.NodeRisk{{Node: "n-1", Operations: 3, CoreSeconds: 1.5}}}, err
+}
+
+func (s *service) Saved(_ context.Context, from string) ([]stint.SavedExecution, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	owner := &stint.Owner{Generation: 3, Service: "other"}
+	return []stint.SavedExecution{{ID: known, Name: from, Generation: 2, Owner: owner}, {Error: stint.Errorf(stint.Invalid, "cut off")}}, s.err
+}
+
+func (s *service) Plan(_ context.Context, r stint.Request) (stint.PlanReport, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return stint.PlanReport{Objects: int64(len(r.Inputs)), Stages: []stint.StagePlan{{Name: "map", Operations: 2}}}, s.err
+}
+
+func (s *service) Drain(_ context.Context, node stint.NodeID, r stint.DrainRequest) (stint.Node, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = append(s.asked, r)
+	return stint.Node{ID: node, Status: stint.NodeDraining}, s.err
+}
+
+func (s *service) RemoveNode(_ context.Context, node stint.NodeID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = append(s.asked, node)
+	return s.err
+}
+
 func (s *service) Nodes(context.Context) []stint.Node { return s.nodeList }
 
 func (*service) Programs() []stint.Program {
@@ -213,8 +287,8 @@ func (s *service) untouched(t *testing.T) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.requests) > 0 || len(s.files) > 0 {
-		t.Errorf("a refusal left something behind: %v %v", s.requests, s.files)
+	if len(s.requests)+len(s.files)+len(s.asked) > 0 {
+		t.Errorf("a refusal left something behind: %v %v %v", s.requests, s.files, s.asked)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -64,8 +65,14 @@ func TestTheDocumentNamesEveryRouteWithItsPermissionAndItsRefusals(t *testing.T)
 		}
 		at(t, doc, "paths", r.Path, method, "operationId")
 		at(t, doc, "paths", r.Path, method, "responses", "default", "content", "application/problem+json")
-		if r.Method == http.MethodPut || r.Path == "/v1/executions" && r.Method == http.MethodPost {
-			at(t, doc, "paths", r.Path, method, "requestBody", "content")
+		bodiless := slices.Contains([]string{"terminate", "retry"}, path.Base(r.Path))
+		if r.Method == http.MethodPut || r.Method == http.MethodPost && !bodiless {
+			body := at(t, doc, "paths", r.Path, method, "requestBody").(schema)
+			at(t, body, "content")
+			mayBeLeftOut := slices.Contains([]string{"suspend", "resume", "drain"}, path.Base(r.Path))
+			if required, _ := body["required"].(bool); required == mayBeLeftOut {
+				t.Errorf("%s %s: body required is %v", r.Method, r.Path, required)
+			}
 		}
 	}
 	at(t, doc, "paths", "/v1/executions", "post", "responses", "201", "content", "application/json", "schema")
@@ -153,13 +160,16 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 	s.nodeList = []stint.Node{{ID: "n-1", Status: stint.NodeReady, Since: now}}
 	server := serve(t, config(s))
 	for path, template := range map[string]string{
-		"/healthz":                          "",
-		"/v1/executions":                    "",
-		"/v1/executions/" + known:           "/v1/executions/{id}",
-		"/v1/nodes":                         "",
-		"/v1/cluster":                       "",
-		"/v1/programs":                      "",
-		"/v1/executions/" + string(full.ID): "/v1/executions/{id}",
+		"/healthz":  "",
+		"/v1/saved": "",
+		"/v1/executions/" + known + "/durability": "/v1/executions/{id}/durability",
+		"/v1/executions/" + known + "/request":    "/v1/executions/{id}/request",
+		"/v1/executions":                          "",
+		"/v1/executions/" + known:                 "/v1/executions/{id}",
+		"/v1/nodes":                               "",
+		"/v1/cluster":                             "",
+		"/v1/programs":                            "",
+		"/v1/executions/" + string(full.ID):       "/v1/executions/{id}",
 		"/v1/executions/" + string(full.ID) + "/operations?limit=2": "/v1/executions/{id}/operations",
 	} {
 		if template == "" {
@@ -167,6 +177,22 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 		}
 		want := at(t, doc, "paths", template, "get", "responses", "200", "content", "application/json", "schema").(schema)
 		_, body := ask(t, request(t, http.MethodGet, server.URL+path, ""))
+		var v any
+		if err := json.Unmarshal(body, &v); err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range mismatches(doc, want, v, path) {
+			t.Error(m)
+		}
+	}
+	for path, template := range map[string]string{
+		"/v1/executions/" + known + "/suspend": "/v1/executions/{id}/suspend",
+		"/v1/executions/" + known + "/resume":  "/v1/executions/{id}/resume",
+		"/v1/nodes/" + aNode + "/drain":        "/v1/nodes/{id}/drain",
+		"/v1/plan":                             "/v1/plan",
+	} {
+		want := at(t, doc, "paths", template, "post", "responses", "200", "content", "application/json", "schema").(schema)
+		_, body := ask(t, request(t, http.MethodPost, server.URL+path, `{}`, "Content-Type", "application/json"))
 		var v any
 		if err := json.Unmarshal(body, &v); err != nil {
 			t.Fatal(err)
@@ -193,7 +219,7 @@ func TestRequestsAreClosedAndDocumentsMayGrow(t *testing.T) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(schemas)) {
 		closed := schemas[name].(schema)["additionalProperties"] == false
-		request := slices.Contains([]string{"Request", "Program", "Stage", "Action", "Edge", "ProgramFile"}, name)
+		request := slices.Contains([]string{"Request", "Program", "Stage", "Action", "Edge", "ProgramFile", "SuspendRequest", "ResumeRequest", "MoveRequest", "DrainRequest"}, name)
 		if closed != request {
 			t.Errorf("%s: closed is %v", name, closed)
 		}

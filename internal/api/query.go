@@ -100,3 +100,12 @@ func executionID(text string) (stint.ExecutionID, error) {
 	}
 	return id, nil
 }
+
+// nodeID reads the id in a path, as [executionID] does.
+func nodeID(text string) (stint.NodeID, error) {
+	id, err := stint.ParseNodeID(text)
+	if err != nil {
+		return "", refuse(http.StatusNotFound, string(stint.NotFound), "node %.80q: not found", text)
+	}
+	return id, nil
+}

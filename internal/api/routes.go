@@ -28,11 +28,12 @@ const (
 	ProgramRead      Permission = "program:read"
 	ProgramWrite     Permission = "program:write"
 	ClusterRead      Permission = "cluster:read"
+	ClusterControl   Permission = "cluster:control"
 )
 
 // Permissions lists every permission.
 func Permissions() []Permission {
-	return []Permission{Public, Authenticated, ExecutionRead, ExecutionSubmit, ExecutionControl, ProgramRead, ProgramWrite, ClusterRead}
+	return []Permission{Public, Authenticated, ExecutionRead, ExecutionSubmit, ExecutionControl, ProgramRead, ProgramWrite, ClusterRead, ClusterControl}
 }
 
 // Route is a method and a path, and what it needs.
@@ -63,6 +64,11 @@ func (h *Handler) registerAll() error {
 		Method: http.MethodGet, Path: "/v1/executions/{id}", OperationID: "show",
 		Summary: "One execution",
 	}, h.show)
+	register(b, ExecutionControl, huma.Operation{
+		Method: http.MethodGet, Path: "/v1/executions/{id}/request", OperationID: "request",
+		Summary:     "What an execution was asked for, to be asked for again",
+		Description: "It can be submitted as it is, except that an output that was named is there by now. Its environment may hold secrets, which is why reading executions is not enough.",
+	}, h.request)
 	register(b, ExecutionRead, huma.Operation{
 		Method: http.MethodGet, Path: "/v1/executions/{id}/operations", OperationID: "operations",
 		Summary: "The operations of an execution",
@@ -79,14 +85,8 @@ func (h *Handler) registerAll() error {
 		Method: http.MethodGet, Path: "/v1/programs", OperationID: "programs",
 		Summary: "The programs that the service knows by name",
 	}, h.programs)
-	register(b, ClusterRead, huma.Operation{
-		Method: http.MethodGet, Path: "/v1/nodes", OperationID: "nodes",
-		Summary: "The computing nodes",
-	}, h.nodes)
-	register(b, ClusterRead, huma.Operation{
-		Method: http.MethodGet, Path: "/v1/cluster", OperationID: "cluster",
-		Summary: "The computing nodes, taken together",
-	}, h.cluster)
+	h.registerControl(b)
+	h.registerCluster(b)
 	return b.finish()
 }
 
@@ -112,11 +112,21 @@ func newBuilder(h *Handler) *builder {
 		Formats:       map[string]huma.Format{jsonType: huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
 		DefaultFormat: jsonType,
 	})
-	b.schema(reflect.TypeFor[stint.Request]())
+	for _, t := range requestTypes() {
+		b.schema(t)
+	}
 	for name := range registry.Map() {
 		b.request = append(b.request, name)
 	}
 	return b
+}
+
+// requestTypes are what bodies are read into.
+func requestTypes() []reflect.Type {
+	return []reflect.Type{
+		reflect.TypeFor[stint.Request](), reflect.TypeFor[stint.SuspendRequest](), reflect.TypeFor[stint.ResumeRequest](),
+		reflect.TypeFor[stint.MoveRequest](), reflect.TypeFor[stint.DrainRequest](),
+	}
 }
 
 // schema returns a reference to the schema of a type.
@@ -160,6 +170,12 @@ func (b *builder) takes(path, mediaType string, s *huma.Schema) {
 		op = item.Put
 	}
 	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{mediaType: {Schema: s}}}
+}
+
+// mayTake says, as takes does, that a route takes a JSON body that may be left out.
+func (b *builder) mayTake(path string, t reflect.Type) {
+	b.takes(path, jsonType, b.schema(t))
+	b.api.OpenAPI().Paths[path].Post.RequestBody.Required = false
 }
 
 // guard lets through who has the permission and asks for what there is.

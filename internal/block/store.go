@@ -20,6 +20,7 @@ import (
 // concurrent use.
 type Store struct {
 	dir        string
+	full       int64 // length from which a segment takes no further block
 	mu         sync.RWMutex
 	executions map[stint.ExecutionID]*execution
 }
@@ -29,6 +30,8 @@ type execution struct {
 	stages   map[int]*blocks
 	files    map[uint32]*os.File // segments opened for reading
 	segments uint32              // the highest id there is
+
+	condemned map[condemned]bool // blocks that are not to be believed, as far as is known
 }
 
 // LogFile is the log beside a segment.
@@ -40,6 +43,7 @@ type LogFile struct {
 const (
 	segmentSuffix = ".seg"
 	logSuffix     = ".log"
+	copiesSuffix  = ".copies"
 )
 
 // Open returns the store in folder dir, which is made if it is missing. It knows
@@ -53,7 +57,7 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read block folder: %w", err)
 	}
-	s := &Store{dir: dir, executions: make(map[stint.ExecutionID]*execution)}
+	s := &Store{dir: dir, full: SegmentSize, executions: make(map[stint.ExecutionID]*execution)}
 	for _, entry := range entries {
 		x, err := stint.ParseExecutionID(entry.Name())
 		if err != nil || !entry.IsDir() {
@@ -72,7 +76,7 @@ func Open(dir string) (*Store, error) {
 }
 
 func newExecution() *execution {
-	return &execution{stages: make(map[int]*blocks), files: make(map[uint32]*os.File)}
+	return &execution{stages: make(map[int]*blocks), files: make(map[uint32]*os.File), condemned: make(map[condemned]bool)}
 }
 
 // Close closes the files of the store; blocks can no longer be read.
@@ -99,6 +103,10 @@ func (e *execution) close() error {
 // CreateSegment makes a new segment and its log. Ids count from 1 and are not
 // used again. The caller closes the files.
 func (s *Store) CreateSegment(x stint.ExecutionID) (id uint32, data, log *os.File, err error) {
+	return s.create(x, logSuffix)
+}
+
+func (s *Store) create(x stint.ExecutionID, suffix string) (id uint32, data, log *os.File, err error) {
 	if _, err := stint.ParseExecutionID(string(x)); err != nil {
 		return 0, nil, nil, err
 	}
@@ -111,20 +119,22 @@ func (s *Store) CreateSegment(x stint.ExecutionID) (id uint32, data, log *os.Fil
 	e.segments++
 	id = e.segments
 	s.mu.Unlock()
-	data, log, err = s.createFiles(x, id)
+	data, log, err = s.createFiles(x, id, suffix)
 	return id, data, log, err
 }
 
-func (s *Store) createFiles(x stint.ExecutionID, id uint32) (data, log *os.File, err error) {
+func (s *Store) createFiles(x stint.ExecutionID, id uint32, suffix string) (data, log *os.File, err error) {
 	if err := os.MkdirAll(filepath.Join(s.dir, string(x)), 0o700); err != nil {
 		return nil, nil, fmt.Errorf("make segment folder: %w", err)
 	}
 	const flags = os.O_RDWR | os.O_CREATE | os.O_EXCL
-	log, err = os.OpenFile(s.path(x, id, logSuffix), flags|os.O_APPEND, 0o600)
+	log, err = os.OpenFile(s.path(x, id, suffix), flags|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, nil, fmt.Errorf("create log: %w", err)
 	}
-	data, err = os.OpenFile(s.path(x, id, segmentSuffix), flags, 0o600)
+	if _, err = log.WriteString(logTitle(string(x), strconv.FormatUint(uint64(id), 10))); err == nil {
+		data, err = os.OpenFile(s.path(x, id, segmentSuffix), flags, 0o600)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("create segment: %w", errors.Join(err, log.Close(), os.Remove(log.Name())))
 	}
@@ -136,17 +146,19 @@ func (s *Store) path(x stint.ExecutionID, id uint32, suffix string) string {
 }
 
 // Logs returns the logs of an execution, by segment; none if it is not there.
-func (s *Store) Logs(x stint.ExecutionID) ([]LogFile, error) {
+func (s *Store) Logs(x stint.ExecutionID) ([]LogFile, error) { return s.logs(x, logSuffix) }
+
+func (s *Store) logs(x stint.ExecutionID, suffix string) ([]LogFile, error) {
 	if _, err := stint.ParseExecutionID(string(x)); err != nil {
 		return nil, err
 	}
-	ids, err := s.segmentIDs(x, logSuffix)
+	ids, err := s.segmentIDs(x, suffix)
 	if err != nil {
 		return nil, err
 	}
 	logs := make([]LogFile, len(ids))
 	for i, id := range ids {
-		logs[i] = LogFile{Segment: id, Path: s.path(x, id, logSuffix)}
+		logs[i] = LogFile{Segment: id, Path: s.path(x, id, suffix)}
 	}
 	return logs, nil
 }
@@ -160,7 +172,7 @@ func (s *Store) segmentIDs(x stint.ExecutionID, suffix string) ([]uint32, error)
 	var ids []uint32
 	for _, entry := range entries {
 		ending := filepath.Ext(entry.Name())
-		if suffix != "" && ending != suffix || ending != segmentSuffix && ending != logSuffix {
+		if suffix != "" && ending != suffix || ending != segmentSuffix && ending != logSuffix && ending != copiesSuffix {
 			continue
 		}
 		id, err := strconv.ParseUint(strings.TrimSuffix(entry.Name(), ending), 10, 32)
@@ -173,7 +185,8 @@ func (s *Store) segmentIDs(x stint.ExecutionID, suffix string) ([]uint32, error)
 }
 
 // Add records that the output of an operation is the block that idx says; it
-// replaces an earlier one. Errors have code Invalid if the index contradicts
+// replaces an earlier one. A block that is condemned is passed over: the
+// one before it, of another attempt or another node, may be whole. Errors have code Invalid if the index contradicts
 // itself, and NotFound if its segment never was.
 func (s *Store) Add(x stint.ExecutionID, stage int, op uint32, idx Index) error {
 	if err := idx.check(); err != nil {
@@ -184,6 +197,9 @@ func (s *Store) Add(x stint.ExecutionID, stage int, op uint32, idx Index) error 
 	e := s.executions[x]
 	if e == nil || idx.Segment < 1 || idx.Segment > e.segments {
 		return stint.Errorf(stint.NotFound, "execution %.80q has no segment %d here", x, idx.Segment)
+	}
+	if idx.Length > 0 && e.condemned[condemned{Stage: stage, Op: op, Segment: idx.Segment, Offset: idx.Offset}] {
+		return nil
 	}
 	b := e.stages[stage]
 	if b == nil {
@@ -222,6 +238,20 @@ func (s *Store) Open(x stint.ExecutionID, stage int, op, partition uint32) (r *i
 	return io.NewSectionReader(file, offset+part.Offset, part.Length), part.Records, part.Sum, nil
 }
 
+// OpenWhole returns the bytes of the whole block of an operation and its index.
+// The reader and its errors are as of [Store.Open].
+func (s *Store) OpenWhole(x stint.ExecutionID, stage int, op uint32) (*io.SectionReader, Index, error) {
+	idx, err := s.Index(x, stage, op)
+	if err != nil {
+		return nil, Index{}, err
+	}
+	file, err := s.openSegment(x, idx.Segment)
+	if err != nil {
+		return nil, Index{}, err
+	}
+	return io.NewSectionReader(file, idx.Offset, idx.Length), idx, nil
+}
+
 const sumOfNothing = 0x2d06800538d394c2 // XXH3-64 of no bytes
 
 // find returns an operation's block; s.mu is held.
@@ -245,7 +275,7 @@ func (s *Store) openSegment(x stint.ExecutionID, id uint32) (*os.File, error) {
 	if f := e.files[id]; f != nil {
 		return f, nil
 	}
-	f, err := os.Open(s.path(x, id, segmentSuffix))
+	f, err := openRegular(s.path(x, id, segmentSuffix))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, stint.Errorf(stint.NotFound, "open segment: %w", err)
 	}
@@ -306,23 +336,6 @@ func (s *Store) Remove(x stint.ExecutionID) error {
 		return fmt.Errorf("remove blocks of execution %s: %w", x, err)
 	}
 	return nil
-}
-
-// RemoveOps forgets the blocks of operations of a stage. Their bytes stay in the
-// segments until the execution is removed.
-func (s *Store) RemoveOps(x stint.ExecutionID, stage int, ranges []stint.Range) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.executions[x]
-	if e == nil || e.stages[stage] == nil {
-		return
-	}
-	b := e.stages[stage]
-	for _, op := range b.ops() {
-		if stint.RangesContain(ranges, op) {
-			b.remove(op)
-		}
-	}
 }
 
 // Executions returns the executions that have a folder in the store, sorted.

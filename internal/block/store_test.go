@@ -131,7 +131,7 @@ func TestCompletedOperationsAreRanges(t *testing.T) {
 		t.Fatal(d)
 	}
 	before := s.Bytes()
-	s.RemoveOps(exec1, 3, []stint.Range{{From: 3, To: 11}, {From: 24, To: 100}})
+	condemn(t, s, exec1, 3, stint.Range{From: 3, To: 11}, stint.Range{From: 24, To: 100})
 	want = []stint.Range{{From: 0, To: 3}, {From: 11, To: 24}}
 	if d := cmp.Diff(want, s.Completed(exec1, 3), cmpopts.IgnoreUnexported(stint.Range{})); d != "" {
 		t.Fatal(d)
@@ -142,7 +142,14 @@ func TestCompletedOperationsAreRanges(t *testing.T) {
 	if s.Completed(exec1, 2) != nil || s.Completed(exec2, 3) != nil || !cmp.Equal(s.Stages(exec1), []int{3}) {
 		t.Fatal("operations of nothing")
 	}
-	s.RemoveOps(exec2, 0, want)
+	condemn(t, s, exec2, 0, want...)
+}
+
+func condemn(tb testing.TB, s *Store, x stint.ExecutionID, stage int, ops ...stint.Range) {
+	tb.Helper()
+	if err := s.Condemn(x, []stint.StageOps{{Stage: stage, Ops: ops}}); err != nil {
+		tb.Error(err)
+	}
 }
 
 func TestBlocksMatchAModelThroughReplacementAndRemoval(t *testing.T) {
@@ -409,7 +416,7 @@ func TestStoreIsUsedByManyAtOnce(t *testing.T) {
 					t.Error(string(b), err)
 				}
 			}
-			s.RemoveOps(exec1, 1, s.Completed(exec1, 0))
+			condemn(t, s, exec1, 1, s.Completed(exec1, 0)...)
 			if _, err := s.Verify(t.Context(), exec1, true); err != nil {
 				t.Error(err)
 			}

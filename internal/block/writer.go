@@ -1,6 +1,7 @@
 package block
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -104,6 +105,39 @@ func (w *Writer) Commit() (Index, error) {
 	w.open = false
 	w.size = w.end
 	return w.index, nil
+}
+
+// Copy appends a block that is kept elsewhere, whose parts r yields one after the
+// other. The error is [stint.Lost], and nothing is appended, if their bytes do not
+// have their checksums; one of r is wrapped.
+func (w *Writer) Copy(parts []PartIndex, r io.Reader) (Index, error) {
+	if err := w.Begin(); err != nil {
+		return Index{}, err
+	}
+	for _, p := range parts {
+		to, err := w.Partition(p.Partition)
+		if err == nil {
+			w.AddRecords(p.Records)
+			_, err = io.CopyN(to, r, p.Length)
+		}
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return Index{}, errors.Join(fmt.Errorf("copy partition %d: %w", p.Partition, err), w.Discard())
+		}
+	}
+	idx, err := w.Commit()
+	if err != nil {
+		return Index{}, errors.Join(err, w.Discard())
+	}
+	for i, p := range parts {
+		if got := idx.Parts[i].Sum; got != p.Sum {
+			w.size = idx.Offset
+			return Index{}, errors.Join(stint.Errorf(stint.Lost, "partition %d: checksum %016x, recorded %016x", p.Partition, got, p.Sum), w.Discard())
+		}
+	}
+	return idx, nil
 }
 
 // Discard drops the block begun and takes its bytes off the segment.

@@ -22,16 +22,44 @@ func (s *State) keepVoided(i uint16, completed []stint.StageOps) {
 	n.dropVoided()
 }
 
-// common returns what is in both of two lists of ranges.
+// common returns what is in both of two sorted lists of ranges.
 func common(a, b []stint.Range) []stint.Range {
-	out := a
-	for _, r := range b {
-		out = stint.SubtractRange(out, r)
+	var out []stint.Range
+	for len(a) > 0 && len(b) > 0 {
+		r := stint.Range{From: max(a[0].From, b[0].From), To: min(a[0].To, b[0].To)}
+		if r.From < r.To {
+			out = append(out, r)
+		}
+		if a[0].To < b[0].To {
+			a = a[1:]
+		} else {
+			b = b[1:]
+		}
 	}
-	for _, r := range out {
-		a = stint.SubtractRange(a, r)
+	return out
+}
+
+// without returns what is in the first of two sorted lists of ranges alone.
+func without(a, b []stint.Range) []stint.Range {
+	var out []stint.Range
+	for _, r := range a {
+		for len(b) > 0 && b[0].To <= r.From {
+			b = b[1:]
+		}
+		for _, cut := range b {
+			if cut.From >= r.To {
+				break
+			}
+			if r.From < cut.From {
+				out = append(out, stint.Range{From: r.From, To: cut.From})
+			}
+			r.From = max(r.From, cut.To)
+		}
+		if r.From < r.To {
+			out = append(out, r)
+		}
 	}
-	return a
+	return out
 }
 
 func (n *node) dropVoided() {

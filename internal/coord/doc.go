@@ -16,7 +16,7 @@
 //
 // # Operations
 //
-// An operation is 16 bytes in an array, not an object. Its life:
+// An operation is 20 bytes in an array, not an object. Its life:
 //
 //	pending ─grant─► granted ─report─► begun ─report─► done
 //	   ▲                │ returned,       │ failed: retried elsewhere after a
@@ -47,4 +47,38 @@
 //
 // A report from a node that is believed gone, or after a gap, has the node attach
 // anew: what it says then settles what both sides know.
+//
+// # Where output lies
+//
+// The output of a completed operation lies on its node, on further nodes that
+// keep a copy, and in packs of long-term storage. When its node loses it, a copy
+// takes that place. Lost is what is nowhere. A part of the execution's output
+// lies staged in the output location, which outlives the nodes.
+//
+// What is to be saved and copied follows from the state: it is found out in one
+// look at all operations, kept up as operations complete, and handed out in
+// errands of about 64 MiB, a few at a time. Errands are not recorded, only their
+// results are; a new owner issues what is left under other names.
+//
+// # Suspending
+//
+//	in progress ──► suspending: stop ──► save ──► record ──► suspended
+//	     ▲               │ nothing is     │ errands  │ the server     │ nodes forget
+//	     │               │ granted        │ of nodes │ writes it      │ everything
+//	     └───────────────┴──── resume ────┴──────────┘                │
+//	     ▲                                                            │
+//	     └──────── resume, with a generation that was claimed ────────┘
+//
+// The phase is not recorded either: something is granted or begun, or needed
+// output is not saved, or neither. A node that does not stop what it has within
+// a minute after the grace period has it taken back; one that is away for so long
+// is given up with what it alone holds, and so is one that is connected and does
+// not answer errands: each has a deadline, which is doubled, and after the third
+// the node counts as away. So a suspend ends, whatever is lost. One that is taken
+// back goes on under a higher generation, too, if storage can be asked: nobody is
+// to resume from a record that was written or is on its way.
+//
+// A job can be suspended by itself: what it did not complete is held back. A job
+// that moves is stopped in the same way, and performed elsewhere. A node that is
+// drained gets nothing new, and what it alone holds is copied away.
 package coord

@@ -3,6 +3,7 @@ package coord
 import (
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"stint"
@@ -18,7 +19,20 @@ func (s *State) Document(now int64) stint.Execution {
 		Receipts: []stint.Receipt{}, Missing: []stint.Missing{}, Version: s.version,
 		Counters: make(map[string]map[string]int64, len(s.counters)),
 		Failures: append([]stint.Failure(nil), s.failures...), Error: s.err,
-		Waiting: s.waiting(),
+		Waiting: s.waiting(), Generation: s.generation, Saved: s.savedReport(),
+	}
+	if s.request.CompleteErrors {
+		x.Missing = append(x.Missing, s.missing()...)
+	}
+	for _, r := range s.receipts {
+		x.Receipts = append(x.Receipts, r.document())
+	}
+	for _, h := range s.held {
+		x.Held = append(x.Held, h.id.String())
+	}
+	if s.next.At > 0 {
+		at := moment(s.next.At)
+		x.ResumeAt = &at
 	}
 	for _, sp := range s.stints {
 		st := stint.Stint{Start: moment(sp.start)}
@@ -71,6 +85,7 @@ func (s *State) stageReport(i int) stint.StageReport {
 	c.Failed = int64(st.counts[failed])
 	c.Waiting = int64(st.counts[pending])
 	c.Performed = st.performed
+	c.Reused = int64(st.reused)
 	return r
 }
 
@@ -83,44 +98,102 @@ func (s *State) waiting() string {
 	if s.errandErr != nil {
 		return "tried again after: " + s.errandErr.Error()
 	}
-	if s.status == stint.Terminating {
+	switch s.status {
+	case stint.Terminating:
 		return "for its data to be cleared"
+	case stint.Suspending:
+		return s.waitingToStop()
+	case stint.Suspended:
+		if s.next.At > 0 {
+			return "to be resumed at " + moment(s.next.At).Format(time.RFC3339)
+		}
+		return "to be resumed"
+	case stint.InProgress:
+		return s.waitingToGoOn()
+	case stint.Queued, stint.Resuming, stint.Completed, stint.CompletedErrors, stint.ExecutionFailed, stint.Terminated:
 	}
-	if s.status != stint.InProgress {
-		return ""
-	}
+	return ""
+}
+
+// waitingToGoOn says in words why nothing of an execution in progress is.
+func (s *State) waitingToGoOn() string {
 	ready := 0
 	for i := range s.nodes {
-		if s.nodes[i].status == nodeReady {
+		if s.target(uint16(i)) {
 			ready++
 		}
 	}
-	inProgress, queued := 0, 0
-	for i := range s.stages {
-		inProgress += s.stages[i].counts[begun]
-		queued += s.stages[i].counts[granted]
-	}
 	switch {
-	case inProgress+queued > 0:
+	case s.out > 0:
 		return ""
+	case s.endsWithErrors() && !s.savedForRetry():
+		return s.waitingToSave() + ", for a retry"
 	case s.allDone():
 		return "for the output to be committed"
+	case ready == 0 && len(s.draining) > 0:
+		return "every node is draining or drained: stint node drain --undo NODE, or start another"
 	case ready == 0:
 		return "no node is ready"
-	case len(s.retries) > 0:
-		e := s.exceptions[s.retries[0]]
-		return fmt.Sprintf("operation %s is tried again after: %s", s.operationID(s.retries[0]), e.err.Error())
+	}
+	for _, key := range s.retries {
+		if !s.heldBack(key.stage, key.op) {
+			return fmt.Sprintf("operation %s is tried again after: %s", s.operationID(key), s.exceptions[key].err.Error())
+		}
 	}
 	for k := range s.stages {
 		if !s.complete(k) && !s.reachable(k) {
-			return fmt.Sprintf("stage %s: a node that holds its input is away", s.stages[k].spec.Name)
+			return s.waitingForNodes(k)
 		}
+	}
+	if len(s.held) > 0 && !s.somethingReady() {
+		return fmt.Sprintf("job %s is suspended", s.held[0].id)
 	}
 	if last := len(s.failures) - 1; last >= 0 && s.failures[last].Error.Code == stint.Unavailable {
 		f := s.failures[last]
 		return fmt.Sprintf("for node %s, which refused operation %s: %s", f.Node, s.operationID(opKey{f.Stage, f.Op}), f.Error.Error())
 	}
 	return "for a slot"
+}
+
+// mostNamed is how many nodes a text names.
+const mostNamed = 3
+
+// waitingForNodes says in words which nodes a stage waits for that hold its input,
+// until when, and what can be done about it.
+func (s *State) waitingForNodes(k int) string {
+	nodes := s.sourcesOf(k - 1).away
+	names := make([]string, 0, mostNamed)
+	for _, i := range nodes[:min(len(nodes), mostNamed)] {
+		names = append(names, fmt.Sprintf("%s (%s)", s.nodes[i].name, s.nodes[i].id))
+	}
+	if more := len(nodes) - mostNamed; more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	who, holds, agent := "node", "holds its input, is away", "its agent"
+	if len(nodes) > 1 {
+		who, holds, agent = "nodes", "hold its input, are away", "their agents"
+	}
+	until := int64(0)
+	for _, i := range nodes {
+		if s.nodes[i].status == nodeAway {
+			until = max(until, s.nodes[i].lostAt)
+		}
+	}
+	given := "given up"
+	if until > 0 {
+		given += " at " + moment(until).Format(time.RFC3339) + ", or at once"
+	}
+	return fmt.Sprintf("stage %s: %s %s, which %s: start %s again; %s with: stint node remove ID",
+		s.stages[k].spec.Name, who, strings.Join(names, ", "), holds, agent, given)
+}
+
+func (s *State) somethingReady() bool {
+	for k := range s.stages {
+		if len(s.stages[k].ready) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *State) operationID(k opKey) stint.OperationID {
@@ -132,7 +205,7 @@ func (s *State) operationID(k opKey) stint.OperationID {
 func (s *State) expected(now int64) *time.Time {
 	slots, millis, known := 0, 0.0, false
 	for i := range s.nodes {
-		if s.nodes[i].status == nodeReady {
+		if s.target(uint16(i)) {
 			slots += s.nodes[i].slots
 		}
 	}
@@ -177,7 +250,13 @@ func (s *State) Operation(k int, n uint32) stint.Operation {
 	case st.spec.Part:
 		doc.Output, doc.Copies = []string{fmt.Sprintf("part-%05d", n)}, []string{"saved"}
 	case !st.spec.NoOutput:
-		doc.Output, doc.Copies = []string{"block " + string(doc.ID)}, []string{string(doc.Node)}
+		doc.Output = []string{"block " + string(doc.ID)}
+		for _, i := range s.holders(k, n) {
+			doc.Copies = append(doc.Copies, string(s.nodes[i].id))
+		}
+		if o.saved && !s.clearedAway() {
+			doc.Copies = append(doc.Copies, "saved")
+		}
 	}
 	return doc
 }

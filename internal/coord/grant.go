@@ -1,6 +1,7 @@
 package coord
 
 import (
+	"cmp"
 	"slices"
 
 	"stint"
@@ -16,7 +17,7 @@ func (s *State) assign(d *Delta, now int64, a *Assign) {
 	if !known || s.status != stint.InProgress || s.fatal != nil || a.Stage < 0 || a.Stage >= len(s.stages) {
 		return
 	}
-	if n := &s.nodes[i]; n.status != nodeReady || n.incarnation != a.Incarnation || n.coolUntil > now || !s.reachable(a.Stage) {
+	if n := &s.nodes[i]; !s.target(i) || n.incarnation != a.Incarnation || n.coolUntil > now || !s.reachable(a.Stage) {
 		return
 	}
 	left := a.Count
@@ -27,8 +28,12 @@ func (s *State) assign(d *Delta, now int64, a *Assign) {
 		}
 	}
 	st := &s.stages[a.Stage]
-	for jobs := 0; left > 0 && len(st.ready) > 0 && jobs < mostJobs; jobs++ {
-		r := s.cut(st, left)
+	for jobs := 0; left > 0 && jobs < mostJobs; jobs++ {
+		ready := without(st.ready, s.avoidedBy(st, i, now))
+		if len(ready) == 0 {
+			break
+		}
+		r := s.cut(st, ready[0], left)
 		if a.Stage == 0 && st.spec.Values == nil {
 			r.To = s.plan.Fitting(r, grantBytes)
 		}
@@ -43,38 +48,44 @@ func (s *State) due(key opKey, i uint16, now int64) bool {
 	if e.notBefore > now || !s.unblocked(key.stage, key.op) {
 		return false
 	}
+	if stint.RangesContain(s.avoidedBy(&s.stages[key.stage], i, now), key.op) {
+		return false
+	}
 	return e.avoid != i || e.notBefore+avoidFor <= now || !s.another(i, now)
 }
 
-// another reports whether there is a ready node beside node i.
+// another reports whether there is a node beside node i that may be given work.
 func (s *State) another(i uint16, now int64) bool {
 	for k := range s.nodes {
-		if uint16(k) != i && s.nodes[k].status == nodeReady && s.nodes[k].coolUntil <= now {
+		if uint16(k) != i && s.target(uint16(k)) && s.nodes[k].coolUntil <= now {
 			return true
 		}
 	}
 	return false
 }
 
-// reachable reports whether every node that holds input of a stage can be asked.
-// Lost nodes hold none that is still needed.
+// reachable reports whether all input of a stage can be had now, from nodes that
+// can be asked or from long-term storage.
 func (s *State) reachable(k int) bool {
-	if k == 0 {
+	if k == 0 || s.allReady(k-1) {
 		return true
 	}
-	for _, src := range s.sourcesOf(k - 1) {
-		i, _ := s.nodeIndex(src.Node)
-		if status := s.nodes[i].status; status == nodeAway || status == nodeUnseen {
+	return s.sourcesOf(k-1).unreachable == 0
+}
+
+// allReady reports whether every node that holds output of a stage can be asked.
+func (s *State) allReady(k int) bool {
+	for i, n := range s.stages[k].holds {
+		if n > 0 && s.nodes[i].status != nodeReady {
 			return false
 		}
 	}
 	return true
 }
 
-// cut takes the first run of at most most ready operations that have the same
-// number of attempts behind them.
-func (*State) cut(st *stage, most int) stint.Range {
-	r := st.ready[0]
+// cut takes of a run of ready operations the first, at most most, that have the
+// same number of attempts behind them.
+func (*State) cut(st *stage, r stint.Range, most int) stint.Range {
 	r.To = min(r.To, r.From+uint32(min(most, 1<<20)))
 	first := st.ops[r.From].attempts
 	for n := r.From + 1; n < r.To; n++ {
@@ -110,52 +121,28 @@ func (s *State) grant(id stint.JobID) *stint.Grant {
 		}
 	case st.spec.Gather != nil:
 		from, to := st.spec.Gather[j.ops.From], st.spec.Gather[j.ops.To]
-		g.Sources = clip(s.sourcesOf(j.stage-1), stint.Range{From: from, To: to})
+		read := stint.Range{From: from, To: to}
+		g.Sources = s.findSources(j.stage-1, []stint.Range{read}).list
+		g.Missing = stint.ClipRanges(s.stages[j.stage-1].failed, read)
 	default:
-		g.Sources = s.sourcesOf(j.stage - 1)
+		g.Sources = s.sourcesOf(j.stage - 1).list
+		g.Missing = slices.Clone(s.stages[j.stage-1].failed)
+	}
+	if len(s.checkpoints) > 0 {
+		for _, key := range s.checkpointKeys() {
+			if key.stage == j.stage && key.op >= j.ops.From && key.op < j.ops.To {
+				g.Checkpoints = append(g.Checkpoints, s.checkpoints[key])
+			}
+		}
 	}
 	return g
-}
-
-// sourcesOf says who holds the output of a stage's completed operations: one
-// source per node, in the order in which they first hold one.
-func (s *State) sourcesOf(k int) []stint.Source {
-	st := &s.stages[k]
-	if st.sources != nil {
-		return st.sources
-	}
-	place := make(map[uint16]int, len(s.nodes))
-	for n := range st.ops {
-		o := &st.ops[n]
-		if o.state != done {
-			continue
-		}
-		at, known := place[o.node]
-		if !known {
-			at = len(st.sources)
-			place[o.node] = at
-			st.sources = append(st.sources, stint.Source{Node: s.nodes[o.node].id, Address: s.nodes[o.node].address})
-		}
-		st.sources[at].Ops = stint.AddToRanges(st.sources[at].Ops, uint32(n))
-	}
-	return st.sources
-}
-
-func clip(sources []stint.Source, r stint.Range) []stint.Source {
-	var out []stint.Source
-	for _, src := range sources {
-		if src.Ops = stint.ClipRanges(src.Ops, r); len(src.Ops) > 0 {
-			out = append(out, src)
-		}
-	}
-	return out
 }
 
 // retract asks a node for operations of a stage that it has not begun, the
 // newest jobs first.
 func (s *State) retract(d *Delta, a *RetractAsk) {
 	i, known := s.nodeIndex(a.Node)
-	if !known || s.nodes[i].status != nodeReady {
+	if !known || s.nodes[i].status != nodeReady || s.status != stint.InProgress {
 		return
 	}
 	left := a.Count
@@ -191,6 +178,7 @@ type Load struct {
 	Begun  int
 	Cool   bool // it said it cannot perform operations now
 	Stage  int  // of its newest job
+	Avoid  int  // operations of the demand that it is not to get
 }
 
 // Demands returns one demand per stage that has operations ready or out.
@@ -201,7 +189,7 @@ func (s *State) Demands(now int64) []Demand {
 	var out []Demand
 	for k := range s.stages {
 		st := &s.stages[k]
-		d := Demand{Execution: s.ID(), Stage: k, MeanMillis: st.meanMillis, MaxNodes: s.request.Nodes, Ready: stint.CountRanges(st.ready)}
+		d := Demand{Execution: s.ID(), Stage: k, MeanMillis: st.meanMillis, MaxNodes: cmp.Or(s.mostNodes, s.request.Nodes), Ready: stint.CountRanges(st.ready)}
 		for _, key := range s.retries {
 			if key.stage == k && s.exceptions[key].notBefore <= now && s.unblocked(k, key.op) {
 				d.Ready++
@@ -217,8 +205,7 @@ func (s *State) Demands(now int64) []Demand {
 			d.Retracting = d.Retracting || j.asked
 		}
 		for i := range s.nodes {
-			n := &s.nodes[i]
-			if n.status == nodeReady {
+			if s.target(uint16(i)) {
 				d.Loads = append(d.Loads, s.load(i, k, now))
 			}
 		}
@@ -230,6 +217,14 @@ func (s *State) Demands(now int64) []Demand {
 func (s *State) load(i, k int, now int64) Load {
 	n := &s.nodes[i]
 	l := Load{Node: n.id, Queued: n.queued, Begun: n.begun, Cool: n.coolUntil > now, Stage: k}
+	if avoided := s.avoidedBy(&s.stages[k], uint16(i), now); avoided != nil {
+		l.Avoid = stint.CountRanges(common(s.stages[k].ready, avoided))
+		for _, key := range s.retries {
+			if key.stage == k && s.exceptions[key].notBefore <= now && s.unblocked(k, key.op) && stint.RangesContain(avoided, key.op) {
+				l.Avoid++
+			}
+		}
+	}
 	if len(n.jobs) > 0 {
 		l.Stage = s.jobs[n.jobs[len(n.jobs)-1]].stage
 	}

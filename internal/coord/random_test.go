@@ -13,7 +13,7 @@ import (
 // not, and looks at the state after each.
 func TestAnyEventsLeaveASoundState(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(24) {
+	for seed := range uint64(40) {
 		w := newRandomWalk(t, seed)
 		for range 120 {
 			w.step()
@@ -51,7 +51,10 @@ type randomWalk struct {
 func newRandomWalk(t *testing.T, seed uint64) *randomWalk {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 1))
-	req := stint.Request{Output: "file:///out", Attempts: 1 + rng.IntN(3), Program: stint.Program{Name: "random"}}
+	req := stint.Request{Output: "file:///out", Attempts: 1 + rng.IntN(3), Replication: rng.IntN(4), CompleteErrors: rng.IntN(2) == 0, Program: stint.Program{Name: "random"}}
+	if rng.IntN(3) == 0 {
+		req.Save = stint.SaveContinuous
+	}
 	listing := stint.Listing{Range: &stint.Values{Count: 1 + rng.Int64N(12)}}
 	choice := plan.Choice{SubsetSize: 1, Exact: true, Partitions: 1 + rng.IntN(4)}
 	names := []string{"map", "mid", "last"}[:1+rng.IntN(3)]
@@ -91,7 +94,7 @@ func (w *randomWalk) take(ev Event) {
 	}
 	w.records = append(w.records, d.Records...)
 	checkInvariants(w.T, w.state)
-	if w.rng.IntN(4) == 0 {
+	if w.rng.IntN(8) == 0 {
 		checkState(w.T, w.state, w.plan, w.request, w.records)
 	}
 	if w.rng.IntN(20) == 0 {
@@ -124,12 +127,16 @@ func (w *randomWalk) step() {
 	if i, known := w.state.nodeIndex(id); known {
 		incarnation = w.state.nodes[i].incarnation
 	}
-	switch w.rng.IntN(12) {
+	switch w.rng.IntN(16) {
+	case 12, 13, 14:
+		w.result()
+	case 15:
+		w.ask(id)
 	case 0, 1:
 		a := &Attach{Node: stint.Node{ID: id, Name: string(id), Incarnation: incarnation, Slots: 1 + w.rng.IntN(2), Address: "a:1"}}
 		if w.rng.IntN(3) == 0 {
 			a.Node.Incarnation += stint.Incarnation(w.rng.IntN(2))
-			a.Holding = stint.Holding{Completed: w.someOps(), Begun: []stint.Begun{{Job: w.someJob(), Ops: stint.Range{From: 1, To: 4}}}, Jobs: []stint.JobID{w.someJob()}}
+			a.Holding = stint.Holding{Completed: w.someOps(), Copies: w.someOps(), Begun: []stint.Begun{{Job: w.someJob(), Ops: stint.Range{From: 1, To: 4}}}, Jobs: []stint.JobID{w.someJob()}}
 		}
 		w.take(Event{Attach: a})
 	case 2, 3, 4:
@@ -183,7 +190,17 @@ func (w *randomWalk) fill(r *stint.Report, jobs []stint.JobID) {
 		stage, ops.From = j.stage, j.ops.From+uint32(w.rng.IntN(j.ops.Len()))
 	}
 	ops.To = ops.From + 1 + uint32(w.rng.IntN(3))
-	switch w.rng.IntN(8) {
+	switch w.rng.IntN(10) {
+	case 8:
+		in := stint.Interrupted{Job: id, Op: ops.From, Start: w.now - 7, End: w.now}
+		if w.rng.IntN(2) == 0 {
+			in.Checkpoint = &stint.Checkpoint{Key: fmt.Sprintf("c%d", w.rng.IntN(3)), Bytes: 3}
+		}
+		r.Interrupted = append(r.Interrupted, in)
+	case 9:
+		if w.rng.IntN(3) == 0 {
+			r.Bad = append(r.Bad, w.bad())
+		}
 	case 0, 1:
 		r.Begun = append(r.Begun, stint.Begun{Job: id, Ops: ops})
 	case 2, 3, 4, 5:
@@ -201,5 +218,113 @@ func (w *randomWalk) fill(r *stint.Report, jobs []stint.JobID) {
 		if w.rng.IntN(3) == 0 {
 			r.Verified = &stint.Verification{Lost: w.someOps()}
 		}
+	}
+}
+
+// result brings what became of an errand that saves or copies, or of the record.
+func (w *randomWalk) result() {
+	w.Helper()
+	if len(w.state.flights) == 0 {
+		r := &stint.ErrandResult{ID: w.state.recorded}
+		if w.rng.IntN(3) == 0 {
+			r.Error = stint.Errorf(stint.Unavailable, "later")
+		}
+		w.take(Event{Result: r})
+		return
+	}
+	f := w.state.flights[w.rng.IntN(len(w.state.flights))]
+	r := &stint.ErrandResult{ID: f.id}
+	ops := stint.ClipRanges(f.ops, stint.Range{To: uint32(1 + w.rng.IntN(14))})
+	switch {
+	case w.rng.IntN(6) == 0:
+		r.Error = stint.Errorf(stint.Denied, "no room")
+	case f.kind == stint.ErrandCopy:
+		r.Ops = ops
+		if w.rng.IntN(4) == 0 {
+			r.Bad = append(r.Bad, w.bad())
+		}
+	case len(ops) > 0:
+		r.Packs = []stint.Pack{{Key: f.id, Bytes: 9, Stage: f.stage, Ops: ops}}
+	}
+	if w.rng.IntN(5) == 0 {
+		r.Lost = without(f.ops, ops)
+	}
+	w.take(Event{Result: r})
+}
+
+func (w *randomWalk) bad() stint.BadCopy {
+	b := stint.BadCopy{Stage: w.rng.IntN(len(w.state.stages)+1) - w.rng.IntN(2), Ops: []stint.Range{{To: uint32(w.rng.IntN(6))}}}
+	if packs := w.state.Packs(); len(packs) > 0 && w.rng.IntN(2) == 0 {
+		b.Pack = packs[w.rng.IntN(len(packs))].Key
+	} else {
+		b.Node = nodeID(fmt.Sprintf("n%d", w.rng.IntN(4)))
+	}
+	return b
+}
+
+// ask has somebody want something, possible or not.
+func (w *randomWalk) ask(id stint.NodeID) {
+	w.Helper()
+	jobs := []stint.JobID{w.someJob()}
+	switch w.rng.IntN(11) {
+	case 0, 1:
+		w.take(Event{Suspend: &SuspendAsk{Grace: w.rng.Int64N(500)}})
+	case 2, 3:
+		w.take(Event{Resume: &ResumeAsk{Generation: w.state.Generation() + uint64(w.rng.IntN(2)), Nodes: w.rng.IntN(2), Bad: []stint.BadCopy{w.bad()}}})
+	case 4:
+		w.take(Event{Suspend: &SuspendAsk{Grace: w.rng.Int64N(500), Jobs: jobs}})
+	case 5:
+		w.take(Event{Resume: &ResumeAsk{Jobs: jobs}})
+	case 6:
+		w.take(Event{Move: &MoveAsk{Jobs: jobs}})
+	case 8:
+		w.take(Event{Retry: true})
+	case 7:
+		w.take(Event{Drain: &DrainAsk{Node: id, Undo: w.rng.IntN(2) == 0, By: w.rng.Int64N(2) * (w.now + 31_000)}})
+	default:
+		w.now += 61_000
+		w.take(Event{})
+	}
+}
+
+// TestASuspendEndsWhateverHappens lets anything happen while an execution is
+// suspended, and then nothing more but answers: it ends, and nobody has anything
+// of it.
+func TestASuspendEndsWhateverHappens(t *testing.T) {
+	t.Parallel()
+	ended := 0
+	for seed := range uint64(60) {
+		w := newRandomWalk(t, seed)
+		for range 60 {
+			w.step()
+		}
+		w.take(Event{Resume: &ResumeAsk{Generation: w.state.Generation() + 1}})
+		w.take(Event{Suspend: &SuspendAsk{Grace: 100}})
+		if w.state.Status() != stint.Suspending {
+			continue
+		}
+		for range 30 {
+			w.now += 61_000
+			w.take(Event{})
+			for _, f := range append([]flight(nil), w.state.flights...) {
+				w.take(Event{Result: &stint.ErrandResult{ID: f.id, Packs: []stint.Pack{{Key: f.id, Stage: f.stage, Ops: f.ops}}, Ops: f.ops}})
+			}
+			w.take(Event{Result: &stint.ErrandResult{ID: w.state.recorded}})
+		}
+		if w.state.Status() != stint.Suspended {
+			t.Errorf("seed %d: %s, %s", seed, w.state.Status(), w.state.waiting())
+			continue
+		}
+		ended++
+		for k := range w.state.stages {
+			for n := range w.state.stages[k].ops {
+				if o := &w.state.stages[k].ops[n]; o.state == done && w.state.keepsBlocks(k) && !o.gone {
+					t.Errorf("seed %d: operation %d of stage %d is on a node still", seed, n, k)
+				}
+			}
+		}
+	}
+	if ended < 20 {
+		t.Errorf("%d suspends were looked at", ended)
 	}
 }

@@ -11,9 +11,12 @@ func (s *State) applyReport(now int64, r *stint.Report) {
 	if !known {
 		return
 	}
-	s.nodes[i].lastSeq = r.Seq
+	s.nodes[i].lastSeq, s.nodes[i].gap = r.Seq, s.nodes[i].gap && !s.isOfNow(r)
+	if s.nodes[i].outdated && !s.upToDate(i, r) {
+		return
+	}
 	for _, b := range r.Begun {
-		s.applyBegun(i, b)
+		s.applyBegun(now, i, b)
 	}
 	for _, d := range r.Done {
 		s.applyDone(i, d)
@@ -21,8 +24,14 @@ func (s *State) applyReport(now int64, r *stint.Report) {
 	for _, f := range r.Failures {
 		s.applyFailure(now, i, f)
 	}
+	for _, in := range r.Interrupted {
+		s.applyInterrupted(i, in)
+	}
 	for _, back := range r.Returned {
 		s.applyReturned(i, back)
+	}
+	if len(r.Bad) > 0 {
+		s.applyBad(&BadRecord{Copies: r.Bad})
 	}
 	for _, m := range r.Messages {
 		if j := s.jobs[m.Job]; j != nil {
@@ -34,7 +43,13 @@ func (s *State) applyReport(now int64, r *stint.Report) {
 	}
 }
 
-func (s *State) applyBegun(i uint16, b stint.Begun) {
+// isOfNow reports whether a report speaks of a job that was granted since the
+// latest suspend: the node has forgotten what was before.
+func (s *State) isOfNow(r *stint.Report) bool {
+	return speaksOf(r, func(id stint.JobID) bool { return id > s.closed })
+}
+
+func (s *State) applyBegun(now int64, i uint16, b stint.Begun) {
 	j := s.jobs[b.Job]
 	if j == nil {
 		s.begunVoided(i, b)
@@ -47,6 +62,7 @@ func (s *State) applyBegun(i uint16, b stint.Begun) {
 		if o := &s.stages[j.stage].ops[n]; o.job == b.Job && o.state == granted {
 			s.countAttempt(i, j.stage, n)
 			s.setState(j.stage, n, begun)
+			s.stages[j.stage].starts[n] = s.since(now)
 		}
 	}
 }
@@ -100,11 +116,12 @@ func (s *State) applyDone(i uint16, d stint.Done) {
 }
 
 // accepts reports whether a completion by node i in a job counts: the operation
-// is that job's, or was taken over from the node, or is nobody's.
-func (*State) accepts(i uint16, id stint.JobID, o *op) bool {
+// is that job's, or was taken over from the node, or is nobody's. One in a job from
+// before a suspend does not, unless taken over: its node was told to forget it.
+func (s *State) accepts(i uint16, id stint.JobID, o *op) bool {
 	switch o.state {
 	case pending:
-		return true
+		return id > s.closed
 	case granted, begun:
 		return o.node == i && (o.job == id || o.job == 0)
 	case done, failed:
@@ -124,6 +141,9 @@ func (s *State) finish(i uint16, d stint.Done, u stint.OpDone) (first bool) {
 	o.node = i // before the state changes: the load is counted on it
 	s.settle(d.Stage, u.Op, o, d.Job)
 	st.starts[u.Op], o.end = s.since(u.Start), s.since(u.End)
+	if st.inputSums != nil {
+		st.inputSums[u.Op] = u.InputSum
+	}
 	s.learnDuration(st, u)
 	first = !o.counted
 	if first {
@@ -134,6 +154,9 @@ func (s *State) finish(i uint16, d stint.Done, u stint.OpDone) (first bool) {
 		st.sums.RecordsOut += u.RecordsOut
 	}
 	s.unblock(d.Stage, u.Op)
+	if s.keepsBlocks(d.Stage) {
+		s.addChore(d.Stage, u.Op)
+	}
 	return first
 }
 
@@ -143,6 +166,9 @@ func (s *State) settle(k int, n uint32, o *op, id stint.JobID) {
 	delete(s.messages, opKey{k, n})
 	if len(s.exceptions) > 0 {
 		delete(s.exceptions, opKey{k, n})
+	}
+	if len(s.checkpoints) > 0 {
+		delete(s.checkpoints, opKey{k, n})
 	}
 }
 
@@ -154,7 +180,7 @@ func (s *State) leaveJob(o *op, id stint.JobID) {
 	}
 }
 
-// unblock counts a completion for the operations that wait for it.
+// unblock counts an operation that ended for those that wait for it.
 func (s *State) unblock(k int, n uint32) {
 	if k+1 >= len(s.stages) {
 		return
@@ -226,8 +252,7 @@ func (s *State) applyFailure(now int64, i uint16, f stint.Failure) {
 		s.failures = s.failures[max(0, len(s.failures)-keptFailures):]
 	}
 	s.leaveJob(o, f.Job)
-	s.setState(f.Stage, f.Op, pending)
-	o.job = 0
+	s.leave(j, f.Job, f.Op)
 	delete(s.messages, opKey{f.Stage, f.Op})
 	s.judge(now, i, f)
 }
@@ -262,6 +287,9 @@ func (s *State) judge(now int64, i uint16, f stint.Failure) {
 		s.giveUp(key, f)
 		return
 	}
+	if e.failed+e.infra >= mostFromCheckpoint {
+		delete(s.checkpoints, key) // it may be what makes it fail
+	}
 	e.notBefore = now + wait
 	s.exceptions[key] = e
 	s.release(f.Stage, f.Op)
@@ -279,14 +307,47 @@ func backoff(n int) int64 {
 	return min(int64(backoffFirst)<<min(n-1, 16), backoffMost)
 }
 
-// giveUp makes the operation failed and with it, in the end, the execution.
+// giveUp makes the operation failed and with it, in the end, the execution,
+// unless others are to do without it.
 func (s *State) giveUp(key opKey, f stint.Failure) {
 	s.setState(key.stage, key.op, failed)
 	s.exceptions[key] = &exception{err: f.Error}
+	delete(s.checkpoints, key)
+	s.unblock(key.stage, key.op)
+	if s.request.CompleteErrors {
+		s.chores = nil
+		return
+	}
 	if s.fatal == nil {
 		id := stint.MakeOperationID(s.stages[key.stage].spec.Name, key.op)
 		s.fatal = stint.Errorf(f.Error.Code, "operation %s failed on node %s in attempt %d: %s", id, f.Node, f.Attempt, f.Error.Error())
 	}
+}
+
+// applyInterrupted takes in an attempt that was ended so that the work stops. It
+// does not count against the program.
+func (s *State) applyInterrupted(i uint16, in stint.Interrupted) {
+	s.heard(i, in.Job, in.Op)
+	j := s.jobs[in.Job]
+	if j == nil || j.node != i || in.Op < j.ops.From || in.Op >= j.ops.To {
+		return
+	}
+	o := &s.stages[j.stage].ops[in.Op]
+	if o.job != in.Job || o.state != granted && o.state != begun {
+		return
+	}
+	key := opKey{j.stage, in.Op}
+	if in.Checkpoint != nil {
+		c := *in.Checkpoint
+		c.Op = in.Op
+		s.checkpoints[key] = c
+	} else {
+		s.workLost += float64(max(in.End-in.Start, 0))
+	}
+	s.leaveJob(o, in.Job)
+	s.leave(j, in.Job, in.Op)
+	delete(s.messages, key)
+	s.release(j.stage, in.Op)
 }
 
 func (s *State) applyReturned(i uint16, back stint.Returned) {
@@ -306,8 +367,7 @@ func (s *State) applyReturned(i uint16, back stint.Returned) {
 				continue
 			}
 			s.leaveJob(o, back.Job)
-			s.setState(j.stage, n, pending)
-			o.job = 0
+			s.leave(j, back.Job, n)
 			s.release(j.stage, n)
 		}
 	}

@@ -85,6 +85,18 @@ func runScript(t *testing.T, text string) string {
 	return s.out.String()
 }
 
+func loadsText(loads []Load) string {
+	words := make([]string, 0, len(loads))
+	for _, l := range loads {
+		text := fmt.Sprintf("%s %d %d %v %d", l.Node, l.Queued, l.Begun, l.Cool, l.Stage)
+		if l.Avoid > 0 {
+			text += fmt.Sprintf(" avoid=%d", l.Avoid)
+		}
+		words = append(words, "{"+text+"}")
+	}
+	return strings.Join(words, " ")
+}
+
 func (s *script) printf(format string, args ...any) {
 	fmt.Fprintf(&s.out, "\t"+format+"\n", args...)
 }
@@ -108,14 +120,35 @@ func (s *script) command(name string, args []string) {
 		s.report(args)
 	case "gone", "lost":
 		g := &Gone{Node: nodeID(args[0]), Lost: name == "lost"}
-		if len(args) > 1 {
-			g.Session = uint64(s.number(strings.TrimPrefix(args[1], "session=")))
+		for _, arg := range args[1:] {
+			switch key, value, _ := strings.Cut(arg, "="); key {
+			case "session":
+				g.Session = uint64(s.number(value))
+			case "lost-at":
+				g.LostAt = s.number(value)
+			}
 		}
 		s.step(Event{Gone: g})
 	case "result":
 		s.result(args)
 	case "terminate":
 		s.step(Event{Terminate: true})
+	case "suspend", "resume", "schedule", "move", "drain":
+		s.ask(name, args)
+	case "retry":
+		if err := s.state.Refusal(Event{Retry: true}); err != nil {
+			s.printf("refused: %s(%s)", stint.CodeOf(err), err)
+		}
+		s.step(Event{Retry: true})
+	case "saved", "copied":
+		s.landed(name, args)
+	case "kept":
+		s.kept()
+	case "operation":
+		x := s.state.Operation(s.stageOf(args[0]), uint32(s.number(args[1])))
+		s.printf("%s on %s: %s copies=%v", x.ID, x.Node, x.Status, x.Copies)
+	case "drained":
+		s.printf("%v", s.state.Drained(nodeID(args[0])))
 	case "pass":
 		s.step(Event{})
 	case "reload":
@@ -124,7 +157,7 @@ func (s *script) command(name string, args []string) {
 		s.show()
 	case "demands":
 		for _, d := range s.state.Demands(s.now) {
-			s.printf("%s ready=%d mean=%.3f retracting=%v loads=%v", s.state.stages[d.Stage].spec.Name, d.Ready, d.MeanMillis, d.Retracting, d.Loads)
+			s.printf("%s ready=%d mean=%.3f retracting=%v loads=[%s]", s.state.stages[d.Stage].spec.Name, d.Ready, d.MeanMillis, d.Retracting, loadsText(d.Loads))
 		}
 	case "document":
 		x := s.state.Document(s.now)
@@ -149,6 +182,21 @@ func (s *script) execution(args []string) {
 		switch {
 		case name == "attempts":
 			req.Attempts = int(s.number(value))
+			continue
+		case name == "replication":
+			req.Replication = int(s.number(value))
+			continue
+		case name == "errors":
+			req.CompleteErrors = true
+			continue
+		case name == "save":
+			req.Save = stint.SaveMode(value)
+			continue
+		case name == "keep":
+			req.Keep = s.number(value)
+			continue
+		case name == "nodes":
+			req.Nodes = int(s.number(value))
 			continue
 		case gathered:
 			choice.SubsetSize = plan.PartValues * s.number(parts) / s.number(ops)
@@ -237,6 +285,8 @@ func (s *script) attach(args []string) {
 			}
 		case "completed":
 			a.Holding.Completed = append(a.Holding.Completed, s.stageOps(value))
+		case "copies":
+			a.Holding.Copies = append(a.Holding.Copies, s.stageOps(value))
 		case "begun":
 			job, ops, _ := strings.Cut(value, ":")
 			for _, r := range s.ranges(ops) {
@@ -301,6 +351,15 @@ func (s *script) report(args []string) {
 				back.Ops = s.ranges(rest)
 			}
 			r.Returned = append(r.Returned, back)
+		case "interrupted": // interrupted=1:3 without, interrupted=1:3:saved with a checkpoint
+			ops, saved, _ := strings.Cut(rest, ":")
+			in := stint.Interrupted{Job: stint.JobID(s.number(what)), Op: uint32(s.number(ops)), Start: s.now - took, End: s.now}
+			if saved != "" {
+				in.Checkpoint = &stint.Checkpoint{Op: in.Op, Key: fmt.Sprintf("checkpoint-%s-%d", ops, in.Job), Bytes: 5}
+			}
+			r.Interrupted = append(r.Interrupted, in)
+		case "bad":
+			r.Bad = append(r.Bad, s.bad(value))
 		case "lost":
 			r.Verified = &stint.Verification{Lost: []stint.StageOps{s.stageOps(value)}}
 		default:
@@ -319,7 +378,7 @@ func (s *script) done(id, rest string, took int64, counters []stint.CounterDelta
 	} else if j := s.state.jobs[d.Job]; j != nil {
 		d.Stage = j.stage
 	} else {
-		s.t.Fatalf("job %s is over: name the stage", d.Job)
+		s.t.Fatalf("job %s is over: name the stage\n%s", d.Job, s.out.String())
 	}
 	for _, r := range s.ranges(rest) {
 		for n := r.From; n < r.To; n++ {
@@ -339,6 +398,9 @@ func (s *script) done(id, rest string, took int64, counters []stint.CounterDelta
 func (s *script) result(args []string) {
 	s.t.Helper()
 	r := &stint.ErrandResult{ID: string(scriptExecution) + "/" + args[0], Bytes: 99}
+	if args[0] == "record" {
+		r.ID = s.state.recorded
+	}
 	if len(args) > 1 {
 		r.Error = stint.Errorf(stint.Code(args[1]), "%s", "it is "+args[1])
 	}
@@ -373,8 +435,11 @@ func (s *script) take(d Delta) {
 	for _, m := range d.Messages {
 		s.printf("%s: %s", m.Node, messageText(m))
 	}
-	if d.Errand != nil {
-		s.printf("errand %s parts=%v", d.Errand.ID, partNames(d.Errand.Parts))
+	for _, e := range d.Errands {
+		s.printf("%s", errandText(e))
+	}
+	for _, id := range d.Cancel {
+		s.printf("cancel %s", strings.TrimPrefix(id, string(scriptExecution)+"/"))
 	}
 	if d.Wake > 0 {
 		s.printf("wake at %d", d.Wake-1000)
@@ -398,6 +463,20 @@ func recordText(r Record) string {
 		return fmt.Sprintf("report %d of %s", r.Report.Seq, r.Report.Node)
 	case r.Gone != nil:
 		return fmt.Sprintf("gone %s lost=%v", r.Gone.Node, r.Gone.Lost)
+	case r.Saved != nil:
+		return fmt.Sprintf("saved %s in %d packs", rangesText(r.Saved.Ops), len(r.Saved.Packs))
+	case r.Copied != nil:
+		return fmt.Sprintf("copied stage %d %s to %s", r.Copied.Stage, rangesText(r.Copied.Ops), r.Copied.Node)
+	case r.Bad != nil:
+		return fmt.Sprintf("bad copies=%s checkpoints=%v parts=%v", badText(r.Bad.Copies), r.Bad.Checkpoints, r.Bad.Parts)
+	case r.Hold != nil:
+		return fmt.Sprintf("hold %v stop by %d move=%v release=%v", r.Hold.Jobs, max(r.Hold.StopBy-1000, 0), r.Hold.Move, r.Hold.Release)
+	case r.Void != nil:
+		return fmt.Sprintf("void %v of %s", r.Void.Jobs, r.Void.Node)
+	case r.Schedule != nil:
+		return fmt.Sprintf("schedule %d", max(r.Schedule.At-1000, 0))
+	case r.Status != nil && r.Status.Generation > 0:
+		return fmt.Sprintf("status %s generation=%d stop by %d nodes=%d slots=%d", r.Status.Status, r.Status.Generation, max(r.Status.StopBy-1000, 0), r.Status.Nodes, r.Status.Slots)
 	case r.Status != nil:
 		return fmt.Sprintf("status %s settled=%v error=%s", r.Status.Status, r.Status.Settled, errorText(r.Status.Error))
 	}
@@ -407,15 +486,28 @@ func recordText(r Record) string {
 func messageText(m Message) string {
 	switch {
 	case m.Grant != nil:
-		return fmt.Sprintf("grant %s %s sources=%s", m.Grant.Job, rangesText([]stint.Range{m.Grant.Ops}), sourcesText(m.Grant.Sources))
+		text := fmt.Sprintf("grant %s %s sources=%s", m.Grant.Job, rangesText([]stint.Range{m.Grant.Ops}), sourcesText(m.Grant.Sources))
+		if len(m.Grant.Missing) > 0 {
+			text += " without " + rangesText(m.Grant.Missing)
+		}
+		for _, c := range m.Grant.Checkpoints {
+			text += " from " + c.Key
+		}
+		return text
 	case m.Retract != nil:
 		return fmt.Sprintf("retract %s count=%d", m.Retract.Job, m.Retract.Count)
 	case m.Resend != nil:
 		return "resend " + opsText(m.Resend)
 	case m.Ack != nil:
 		return fmt.Sprintf("ack %d inc=%d", m.Ack.Seq, m.Ack.Incarnation)
-	case m.Forget:
+	case m.Forget != nil && m.Forget.Keep > 0:
+		return fmt.Sprintf("forget, keep until %d", m.Forget.Keep-1000)
+	case m.Forget != nil:
 		return "forget"
+	case m.Suspend != nil:
+		return fmt.Sprintf("suspend %v grace=%d", m.Suspend.Jobs, m.Suspend.Grace)
+	case m.Drop != nil:
+		return "drop " + opsText(m.Drop)
 	case m.Reattach:
 		return "reattach"
 	}
@@ -460,7 +552,14 @@ func begunText(list []stint.Begun) string {
 func sourcesText(list []stint.Source) string {
 	words := make([]string, 0, len(list))
 	for _, s := range list {
-		words = append(words, fmt.Sprintf("%s@%s", rangesText(s.Ops), s.Node))
+		at := string(s.Node)
+		if s.Pack != nil {
+			at = s.Pack.Key[strings.LastIndex(s.Pack.Key, "/")+1:]
+		}
+		if s.Origin != nil {
+			at += fmt.Sprintf(" as %s %d/%d", s.Origin.Execution, s.Origin.Stage, s.Origin.First)
+		}
+		words = append(words, fmt.Sprintf("%s@%s", rangesText(s.Ops), at))
 	}
 	return "(" + strings.Join(words, " ") + ")"
 }
@@ -510,8 +609,6 @@ func sortedKeys(s *State) []opKey {
 	for k := range s.exceptions {
 		keys = append(keys, k)
 	}
-	slices.SortFunc(keys, compareKeys)
+	slices.SortFunc(keys, opKey.compare)
 	return keys
 }
-
-func compareKeys(a, b opKey) int { return (a.stage-b.stage)<<32 + int(a.op) - int(b.op) }

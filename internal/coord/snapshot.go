@@ -18,10 +18,16 @@ const chunkOps = 1 << 16
 // node, job, start, end.
 const opBytes = 1 + 1 + 1 + 2 + 4 + 4 + 4
 
+// sumBytes is what the checksum of its input adds to an operation of a stage that
+// keeps them.
+const sumBytes = 8
+
 // Flags of an operation in a chunk.
 const (
 	flagCounted = 1 << iota
 	flagGone
+	flagReused
+	flagRenamed
 )
 
 func chunks(ops uint32) int { return (int(ops) + chunkOps - 1) / chunkOps }
@@ -60,12 +66,58 @@ type Core struct {
 	Error      *stint.Error                `json:"error"`
 	Fatal      *stint.Error                `json:"fatal"`
 	Stages     []StageCore                 `json:"stages"`
+
+	Generation  uint64           `json:"generation,omitempty"`
+	Home        string           `json:"home,omitempty"`
+	Receipts    []ReceiptCore    `json:"receipts,omitempty"`
+	StopBy      int64            `json:"stop_by,omitempty"`
+	WorkLost    float64          `json:"work_lost,omitempty"`
+	ResumeAt    int64            `json:"resume_at,omitempty"`
+	MostNodes   int              `json:"most_nodes,omitempty"`
+	Closed      stint.JobID      `json:"closed,omitempty"` // jobs up to this one were before the latest suspend
+	MostSlots   int              `json:"most_slots,omitempty"`
+	ResumeNodes int              `json:"resume_nodes,omitempty"`
+	ResumeSlots int              `json:"resume_slots,omitempty"`
+	Renumbered  bool             `json:"renumbered,omitempty"`
+	Checkpoints []CheckpointCore `json:"checkpoints,omitempty"`
+	Held        []HeldCore       `json:"held,omitempty"`
+	Moved       []MovedCore      `json:"moved,omitempty"`
+}
+
+// ReceiptCore says what a suspend kept and what it cost.
+type ReceiptCore struct {
+	At    int64   `json:"at"`
+	Kind  string  `json:"kind"`
+	Kept  int64   `json:"kept"`
+	Bytes int64   `json:"bytes"`
+	Lost  float64 `json:"lost"`
+}
+
+// CheckpointCore is the checkpoint of an operation that was interrupted.
+type CheckpointCore struct {
+	Stage      int              `json:"stage"`
+	Checkpoint stint.Checkpoint `json:"checkpoint"`
+}
+
+// HeldCore is a job that was suspended by itself.
+type HeldCore struct {
+	Job   stint.JobID   `json:"job"`
+	Stage int           `json:"stage"`
+	Ops   []stint.Range `json:"ops,omitempty"`
+}
+
+// MovedCore is a job whose output is to be elsewhere too.
+type MovedCore struct {
+	Job  stint.JobID `json:"job"`
+	Node uint16      `json:"node"`
 }
 
 // JobCore is a job that was granted and has not ended.
 type JobCore struct {
-	Grant GrantRecord `json:"grant"`
-	Left  int         `json:"left"`
+	Grant  GrantRecord `json:"grant"`
+	Left   int         `json:"left"`
+	StopBy int64       `json:"stop_by,omitempty"`
+	Moving bool        `json:"moving,omitempty"`
 }
 
 // NodeCore is a node that this execution met.
@@ -79,6 +131,8 @@ type NodeCore struct {
 	LastSeq     uint64            `json:"last_seq"`
 	Performed   bool              `json:"performed"`
 	Voided      []VoidedCore      `json:"voided,omitempty"`
+	Gap         bool              `json:"gap,omitempty"`
+	Outdated    bool              `json:"outdated,omitempty"`
 }
 
 // VoidedCore is a job that was ended while its node was away.
@@ -104,6 +158,30 @@ type StageCore struct {
 	Sums       stint.StageReport `json:"sums"`
 	MeanMillis float64           `json:"mean_millis"`
 	Performed  int64             `json:"performed"`
+
+	Packs   []PackCore   `json:"packs,omitempty"`
+	Copies  []NodeOps    `json:"copies,omitempty"`
+	Avoided []NodeOps    `json:"avoided,omitempty"`
+	Origins []OriginCore `json:"origins,omitempty"`
+}
+
+// PackCore is a pack and what of it can be used.
+type PackCore struct {
+	Pack    stint.Pack    `json:"pack"`
+	Ops     []stint.Range `json:"ops"`
+	Renamed bool          `json:"renamed,omitempty"`
+}
+
+// NodeOps is a set of operations on one node.
+type NodeOps struct {
+	Node uint16        `json:"node"`
+	Ops  []stint.Range `json:"ops"`
+}
+
+// OriginCore says under which name output was taken over.
+type OriginCore struct {
+	Ops  stint.Range  `json:"ops"`
+	From stint.Origin `json:"from"`
 }
 
 // SnapshotAll packs the state with every chunk.
@@ -148,24 +226,63 @@ func (s *State) core() Core {
 		c.Nodes = append(c.Nodes, n.core())
 		for _, id := range n.jobs {
 			j := s.jobs[id]
-			c.Jobs = append(c.Jobs, JobCore{GrantRecord{id, j.stage, j.ops, j.attempt, n.id, j.incarnation}, j.left})
+			c.Jobs = append(c.Jobs, JobCore{GrantRecord{id, j.stage, j.ops, j.attempt, n.id, j.incarnation}, j.left, j.stopBy, j.moving})
 		}
 	}
 	for k := range s.stages {
 		st := &s.stages[k]
-		c.Stages = append(c.Stages, StageCore{st.sums, st.meanMillis, st.performed})
+		c.Stages = append(c.Stages, st.core(len(s.nodes)))
 	}
 	for key, e := range s.exceptions {
 		c.Exceptions = append(c.Exceptions, ExceptionCore{key.stage, key.op, e.notBefore, e.avoid, e.failed, e.infra, e.err})
 	}
 	sortExceptions(c.Exceptions)
+	s.coreKept(&c)
+	return c
+}
+
+// coreKept adds what is known of suspends and of jobs that stop.
+func (s *State) coreKept(c *Core) {
+	c.Generation, c.Home, c.StopBy, c.WorkLost, c.Renumbered = s.generation, s.home, s.stopBy, s.workLost, s.renumbered
+	c.ResumeAt, c.ResumeNodes, c.ResumeSlots = s.next.At, s.next.Nodes, s.next.Slots
+	c.MostNodes, c.MostSlots, c.Closed = s.mostNodes, s.mostSlots, s.closed
+	for _, r := range s.receipts {
+		c.Receipts = append(c.Receipts, ReceiptCore{r.at, r.kind, r.kept, r.bytes, r.lost})
+	}
+	for _, key := range s.checkpointKeys() {
+		c.Checkpoints = append(c.Checkpoints, CheckpointCore{key.stage, s.checkpoints[key]})
+	}
+	for _, h := range s.held {
+		c.Held = append(c.Held, HeldCore{h.id, h.stage, slices.Clone(h.ops)})
+	}
+	for _, m := range s.moved {
+		c.Moved = append(c.Moved, MovedCore{m.id, m.node})
+	}
+}
+
+func (st *stage) core(nodes int) StageCore {
+	c := StageCore{Sums: st.sums, MeanMillis: st.meanMillis, Performed: st.performed}
+	for _, p := range st.packs {
+		c.Packs = append(c.Packs, PackCore{p.Pack, slices.Clone(p.ops), p.renamed})
+	}
+	for i := range nodes {
+		if list := st.copiesOn(uint16(i)); list != nil {
+			c.Copies = append(c.Copies, NodeOps{uint16(i), slices.Clone(list)})
+		}
+	}
+	for _, a := range st.avoided {
+		c.Avoided = append(c.Avoided, NodeOps{a.node, slices.Clone(a.ops)})
+	}
+	for _, o := range st.origins {
+		c.Origins = append(c.Origins, OriginCore{o.ops, o.from})
+	}
 	return c
 }
 
 func (n *node) core() NodeCore {
 	c := NodeCore{
 		ID: n.id, Name: n.name, Address: n.address, Incarnation: n.incarnation, Slots: n.slots,
-		Lost: n.status == nodeLost, LastSeq: n.lastSeq, Performed: n.performed,
+		Lost: n.status == nodeLost, LastSeq: n.lastSeq, Performed: n.performed, Gap: n.gap, Outdated: n.outdated,
 	}
 	for _, v := range n.voided {
 		c.Voided = append(c.Voided, VoidedCore{Job: v.id, Stage: v.stage, Uncounted: slices.Clone(v.uncounted)})
@@ -176,7 +293,7 @@ func (n *node) core() NodeCore {
 func (st *stage) pack(chunk int) []byte {
 	from := chunk * chunkOps
 	to := min(from+chunkOps, len(st.ops))
-	b := make([]byte, 0, (to-from)*opBytes)
+	b := make([]byte, 0, (to-from)*st.opBytes())
 	for n := from; n < to; n++ {
 		o := &st.ops[n]
 		flags := byte(0)
@@ -186,13 +303,29 @@ func (st *stage) pack(chunk int) []byte {
 		if o.gone {
 			flags |= flagGone
 		}
+		if o.reused {
+			flags |= flagReused
+		}
+		if o.renamed {
+			flags |= flagRenamed
+		}
 		b = append(b, byte(o.state), flags, o.attempts)
 		b = binary.LittleEndian.AppendUint16(b, o.node)
 		b = binary.LittleEndian.AppendUint32(b, uint32(o.job))
 		b = binary.LittleEndian.AppendUint32(b, st.starts[n])
 		b = binary.LittleEndian.AppendUint32(b, o.end)
+		if st.inputSums != nil {
+			b = binary.LittleEndian.AppendUint64(b, st.inputSums[n])
+		}
 	}
 	return b
+}
+
+func (st *stage) opBytes() int {
+	if st.inputSums != nil {
+		return opBytes + sumBytes
+	}
+	return opBytes
 }
 
 // Restore makes a state of a snapshot with all its chunks. What the bytes say
@@ -218,21 +351,112 @@ func Restore(p *plan.Plan, req stint.Request, epoch stint.Epoch, snap Snapshot) 
 	for k := range s.stages {
 		s.stages[k].sums, s.stages[k].meanMillis, s.stages[k].performed = c.Stages[k].Sums, c.Stages[k].MeanMillis, c.Stages[k].Performed
 	}
-	if err := s.restoreChunks(snap.Chunks); err != nil {
-		return nil, fmt.Errorf("snapshot of %s: %w", s.ID(), err)
-	}
-	if err := s.restoreJobs(c); err != nil {
-		return nil, fmt.Errorf("snapshot of %s: %w", s.ID(), err)
+	for _, step := range []func() error{
+		func() error { return s.restoreChunks(snap.Chunks) },
+		func() error { return s.restoreJobs(c) },
+		func() error { return s.restoreKept(&c) },
+		func() error { return s.restorePlaces(c.Stages) },
+	} {
+		if err := step(); err != nil {
+			return nil, fmt.Errorf("snapshot of %s: %w", s.ID(), err)
+		}
 	}
 	s.derive()
 	return s, nil
+}
+
+// restoreKept restores what is known of suspends and of jobs that stop.
+func (s *State) restoreKept(c *Core) error {
+	s.generation, s.home, s.stopBy, s.workLost, s.renumbered = c.Generation, c.Home, c.StopBy, c.WorkLost, c.Renumbered
+	s.next = ScheduleAsk{At: c.ResumeAt, Nodes: c.ResumeNodes, Slots: c.ResumeSlots}
+	s.mostNodes, s.mostSlots, s.closed = c.MostNodes, c.MostSlots, c.Closed
+	for _, r := range c.Receipts {
+		s.receipts = append(s.receipts, receipt{r.At, r.Kind, r.Kept, r.Bytes, r.Lost})
+	}
+	for _, p := range c.Checkpoints {
+		if !s.exists(p.Stage, []stint.Range{{From: p.Checkpoint.Op, To: p.Checkpoint.Op + 1}}) {
+			return fmt.Errorf("checkpoint of operation %d of stage %d: there is none", p.Checkpoint.Op, p.Stage)
+		}
+		s.checkpoints[opKey{p.Stage, p.Checkpoint.Op}] = p.Checkpoint
+	}
+	for _, h := range c.Held {
+		if !s.exists(h.Stage, h.Ops) {
+			return fmt.Errorf("suspended job %s: out of range", h.Job)
+		}
+		if at, found := s.findHeld(h.Job); !found {
+			s.held = slices.Insert(s.held, at, heldJob{h.Job, h.Stage, h.Ops})
+		}
+	}
+	for _, f := range c.Failures {
+		if f.Error == nil || !s.exists(f.Stage, []stint.Range{{From: f.Op, To: f.Op + 1}}) {
+			return fmt.Errorf("failure of operation %d of stage %d: there is none, or it has no error", f.Op, f.Stage)
+		}
+	}
+	if len(c.Stints) == 0 && (c.Status == stint.InProgress || c.Status == stint.Suspending) {
+		return fmt.Errorf("%s in no stint", c.Status)
+	}
+	for _, m := range c.Moved {
+		if int(m.Node) >= len(s.nodes) {
+			return fmt.Errorf("moved job %s: from node %d of %d", m.Job, m.Node, len(s.nodes))
+		}
+		s.moved = append(s.moved, movedJob{m.Job, m.Node})
+	}
+	return nil
+}
+
+// exists reports whether all of a sorted list of operations are in a stage.
+func (s *State) exists(k int, ops []stint.Range) bool {
+	if k < 0 || k >= len(s.stages) {
+		return false
+	}
+	last := uint32(0)
+	for _, r := range ops {
+		if r.From < last || r.From >= r.To || int(r.To) > len(s.stages[k].ops) {
+			return false
+		}
+		last = r.To
+	}
+	return true
+}
+
+// restorePlaces restores where output lies beside the operations' own nodes.
+func (s *State) restorePlaces(list []StageCore) error {
+	for k, c := range list {
+		st := &s.stages[k]
+		for _, p := range c.Packs {
+			if !s.exists(k, p.Ops) {
+				return fmt.Errorf("pack %s: out of range", p.Pack.Key)
+			}
+			st.packs = append(st.packs, pack{p.Pack, p.Ops, p.Renamed})
+		}
+		for _, set := range [2][]NodeOps{c.Copies, c.Avoided} {
+			for _, at := range set {
+				if int(at.Node) >= len(s.nodes) || !s.exists(k, at.Ops) {
+					return fmt.Errorf("output on node %d: out of range", at.Node)
+				}
+			}
+		}
+		for _, at := range c.Copies {
+			st.setCopies(at.Node, at.Ops)
+		}
+		for _, at := range c.Avoided {
+			st.avoided = append(st.avoided, avoidance{at.Node, at.Ops})
+		}
+		for _, o := range c.Origins {
+			if !s.exists(k, []stint.Range{o.Ops}) {
+				return fmt.Errorf("output taken over: out of range")
+			}
+			st.origins = append(st.origins, originRun{o.Ops, o.From})
+		}
+	}
+	return nil
 }
 
 func (s *State) restoreNodes(list []NodeCore) error {
 	for _, c := range list {
 		n := node{
 			id: c.ID, name: c.Name, address: c.Address, incarnation: c.Incarnation,
-			slots: c.Slots, lastSeq: c.LastSeq, performed: c.Performed,
+			slots: c.Slots, lastSeq: c.LastSeq, performed: c.Performed, gap: c.Gap, outdated: c.Outdated,
 		}
 		if c.Lost {
 			n.status = nodeLost
@@ -275,17 +499,21 @@ func (s *State) unpack(c Chunk) error {
 	st := &s.stages[c.Stage]
 	from := c.Index * chunkOps
 	to := min(from+chunkOps, len(st.ops))
-	if len(c.Data) != (to-from)*opBytes {
-		return fmt.Errorf("%d bytes; expected %d", len(c.Data), (to-from)*opBytes)
+	each := st.opBytes()
+	if len(c.Data) != (to-from)*each {
+		return fmt.Errorf("%d bytes; expected %d", len(c.Data), (to-from)*each)
 	}
 	for n := from; n < to; n++ {
-		b := c.Data[(n-from)*opBytes:]
+		b := c.Data[(n-from)*each:]
 		o := &st.ops[n]
 		*o = op{
-			state: opState(b[0]), counted: b[1]&flagCounted != 0, gone: b[1]&flagGone != 0, attempts: b[2], node: binary.LittleEndian.Uint16(b[3:]),
+			state: opState(b[0]), counted: b[1]&flagCounted != 0, gone: b[1]&flagGone != 0, reused: b[1]&flagReused != 0, renamed: b[1]&flagRenamed != 0, attempts: b[2], node: binary.LittleEndian.Uint16(b[3:]),
 			job: stint.JobID(binary.LittleEndian.Uint32(b[5:])), end: binary.LittleEndian.Uint32(b[13:]),
 		}
 		st.starts[n] = binary.LittleEndian.Uint32(b[9:])
+		if st.inputSums != nil {
+			st.inputSums[n] = binary.LittleEndian.Uint64(b[opBytes:])
+		}
 		if o.state > failed || o.state != pending && int(o.node) >= len(s.nodes) {
 			return fmt.Errorf("operation %d: state %d on node %d of %d", n, o.state, o.node, len(s.nodes))
 		}
@@ -299,12 +527,15 @@ func (s *State) restoreJobs(c Core) error {
 		if !ok || j.Grant.Stage < 0 || j.Grant.Stage >= len(s.stages) || int(j.Grant.Ops.To) > len(s.stages[j.Grant.Stage].ops) || j.Grant.Ops.From >= j.Grant.Ops.To {
 			return fmt.Errorf("job %s: out of range", j.Grant.Job)
 		}
-		s.jobs[j.Grant.Job] = &job{stage: j.Grant.Stage, ops: j.Grant.Ops, node: i, incarnation: j.Grant.Incarnation, attempt: j.Grant.Attempt, left: j.Left}
+		s.jobs[j.Grant.Job] = &job{stage: j.Grant.Stage, ops: j.Grant.Ops, node: i, incarnation: j.Grant.Incarnation, attempt: j.Grant.Attempt, left: j.Left, stopBy: j.StopBy, moving: j.Moving}
 		s.nodes[i].jobs = append(s.nodes[i].jobs, j.Grant.Job)
 	}
 	for _, e := range c.Exceptions {
 		if e.Stage < 0 || e.Stage >= len(s.stages) || int(e.Op) >= len(s.stages[e.Stage].ops) {
 			return fmt.Errorf("exception of operation %d of stage %d: out of range", e.Op, e.Stage)
+		}
+		if e.Error == nil {
+			return fmt.Errorf("exception of operation %d of stage %d: without an error", e.Op, e.Stage)
 		}
 		s.exceptions[opKey{e.Stage, e.Op}] = &exception{notBefore: e.NotBefore, avoid: e.Avoid, failed: e.Failed, infra: e.Infra, err: e.Error}
 	}
@@ -317,14 +548,23 @@ func (s *State) derive() {
 	for i := range s.nodes {
 		s.nodes[i].queued, s.nodes[i].begun = 0, 0
 	}
+	s.out = 0
 	for k := range s.stages {
 		st := &s.stages[k]
-		st.counts = [failed + 1]int{}
+		st.counts, st.holds, st.failed, st.saved, st.reused = [failed + 1]int{}, nil, nil, 0, 0
+		s.deriveSaved(k)
 		for n := range st.ops {
 			o := &st.ops[n]
 			st.counts[o.state]++
 			s.countLoad(o, 1)
-			if next := k + 1; o.state == done && next < len(s.stages) && s.stages[next].waitingFor != nil {
+			s.countHold(k, o, 1)
+			if o.state == failed {
+				st.failed = stint.AddToRanges(st.failed, uint32(n))
+			}
+			if o.reused {
+				st.reused++
+			}
+			if next := k + 1; (o.state == done || o.state == failed) && next < len(s.stages) && s.stages[next].waitingFor != nil {
 				s.stages[next].waitingFor[gatherer(s.stages[next].spec.Gather, uint32(n))]--
 			}
 		}
@@ -341,6 +581,17 @@ func (s *State) derive() {
 	for _, e := range keys {
 		if s.stages[e.Stage].ops[e.Op].state == pending {
 			s.retries = append(s.retries, opKey{e.Stage, e.Op})
+		}
+	}
+}
+
+func (s *State) deriveSaved(k int) {
+	st := &s.stages[k]
+	for _, p := range st.packs {
+		for _, r := range p.ops {
+			for n := r.From; n < r.To; n++ {
+				st.markSaved(n)
+			}
 		}
 	}
 }

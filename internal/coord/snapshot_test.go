@@ -99,7 +99,33 @@ func TestADamagedSnapshotIsRefused(t *testing.T) {
 		"a job of no stage": func(s *Snapshot) {
 			s.Core.Jobs = []JobCore{{Grant: GrantRecord{Job: 1, Stage: 7, Ops: stint.Range{To: 1}, Node: s.Core.Nodes[0].ID}}}
 		},
-		"an exception of no operation":  func(s *Snapshot) { s.Core.Exceptions = []ExceptionCore{{Op: 1 << 20}} },
+		"a pack beyond its stage": func(s *Snapshot) {
+			s.Core.Stages[0].Packs = []PackCore{{Ops: []stint.Range{{To: 1 << 20}}}}
+		},
+		"a pack with runs out of order": func(s *Snapshot) {
+			s.Core.Stages[0].Packs = []PackCore{{Ops: []stint.Range{{From: 1, To: 2}, {To: 1}}}}
+		},
+		"copies on no node": func(s *Snapshot) {
+			s.Core.Stages[0].Copies = []NodeOps{{Node: 900, Ops: []stint.Range{{To: 1}}}}
+		},
+		"output to be elsewhere than on no node": func(s *Snapshot) {
+			s.Core.Stages[0].Avoided = []NodeOps{{Node: 900, Ops: []stint.Range{{To: 1}}}}
+		},
+		"output taken over beyond the stage": func(s *Snapshot) {
+			s.Core.Stages[0].Origins = []OriginCore{{Ops: stint.Range{To: 1 << 20}}}
+		},
+		"a checkpoint of no operation": func(s *Snapshot) { s.Core.Checkpoints = []CheckpointCore{{Stage: 7}} },
+		"a suspended job of no stage":  func(s *Snapshot) { s.Core.Held = []HeldCore{{Job: 1, Stage: -1}} },
+		"a moved job of no node":       func(s *Snapshot) { s.Core.Moved = []MovedCore{{Job: 1, Node: 900}} },
+		"an exception of no operation": func(s *Snapshot) {
+			s.Core.Exceptions = []ExceptionCore{{Op: 1 << 20, Error: stint.Errorf(stint.Failed, "x")}}
+		},
+		"an exception without an error": func(s *Snapshot) { s.Core.Exceptions = []ExceptionCore{{Op: 1}} },
+		"a failure without an error":    func(s *Snapshot) { s.Core.Failures = []stint.Failure{{Op: 1}} },
+		"a failure of no operation": func(s *Snapshot) {
+			s.Core.Failures = []stint.Failure{{Stage: 7, Error: stint.Errorf(stint.Failed, "x")}}
+		},
+		"in progress in no stint":       func(s *Snapshot) { s.Core.Status, s.Core.Stints = stint.InProgress, nil },
 		"a voided job beyond its stage": func(s *Snapshot) { s.Core.Nodes[0].Voided = []VoidedCore{{Uncounted: []stint.Range{{To: 1 << 20}}}} },
 	} {
 		snap := w.state.SnapshotAll()

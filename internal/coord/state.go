@@ -1,22 +1,27 @@
 package coord
 
 import (
+	"cmp"
+
 	"stint"
 	"stint/internal/plan"
 )
 
 // Numbers that the rules use. Times are milliseconds.
 const (
-	defaultAttempts  = 4
-	maxInfraFailures = 20      // of one operation, that are not the program's fault
-	backoffFirst     = 200     // before the second attempt; doubled for each further one
-	backoffMost      = 30_000  // of any wait between attempts
-	avoidFor         = 2_000   // how long after its back-off an operation waits for a node other than the one it failed on
-	coolDown         = 5_000   // of a node that said it cannot perform operations now
-	keptFailures     = 20      // in the document
-	leastMillis      = 0.004   // duration of an operation that took less than a clock tick
-	errandPause      = 1_000   // before an errand that could not be run is tried again
-	grantBytes       = 2 << 20 // of the subsets in one grant, so that it fits a message of the link
+	defaultAttempts    = 4
+	mostFromCheckpoint = 3       // failures of an operation before its checkpoint is forgotten
+	maxInfraFailures   = 20      // of one operation, that are not the program's fault
+	backoffFirst       = 200     // before the second attempt; doubled for each further one
+	backoffMost        = 30_000  // of any wait between attempts
+	avoidFor           = 2_000   // how long after its back-off an operation waits for a node other than the one it failed on
+	coolDown           = 5_000   // of a node that said it cannot perform operations now
+	keptFailures       = 20      // in the document
+	leastMillis        = 0.004   // duration of an operation that took less than a clock tick
+	errandPause        = 1_000   // before an errand that could not be run is tried again
+	grantBytes         = 2 << 20 // of the subsets in one grant, so that it fits a message of the link
+	stopGrace          = 60_000  // after the grace period, until what a node did not stop is taken from it
+	dayMillis          = 24 * 60 * 60 * 1000
 )
 
 // opState is where an operation is in its life.
@@ -30,16 +35,18 @@ const (
 	failed
 )
 
-// op is one operation. 16 bytes; there may be ten million.
+// op is one operation. 20 bytes; there may be ten million.
 type op struct {
 	state    opState
-	counted  bool   // its usage and counters are in the sums
-	attempts uint8  // begun so far, at most 255
-	gone     bool   // done, and its output is nowhere any more
-	node     uint16 // index into State.nodes: who has it, or who holds its output
-	_        uint16
+	counted  bool        // its usage and counters are in the sums
+	attempts uint8       // begun so far, at most 255
+	gone     bool        // done, and its output is on no node any more; it may be saved
+	saved    bool        // done, and its output is in a pack
+	reused   bool        // done, and not performed in the current stint
+	node     uint16      // index into State.nodes: who has it, or who holds its output unless that is gone
 	job      stint.JobID // 0: taken over from a node's announcement, awaiting its report
 	end      uint32      // milliseconds since State.base
+	renamed  bool        // the node holds its output under another name, see stage.origins
 }
 
 // exception is what is known of an operation that does not go smoothly.
@@ -54,15 +61,25 @@ type exception struct {
 type stage struct {
 	spec       stint.StageSpec
 	ops        []op
-	starts     []uint32        // of completed operations, milliseconds since base
+	starts     []uint32        // of operations that are begun or done, milliseconds since base
+	inputSums  []uint64        // of completed operations of a first stage over objects; nil otherwise
 	ready      []stint.Range   // may be granted now; retries are in State.retries
 	waitingFor []uint32        // gather: how many operations each of ours still waits for
 	counts     [failed + 1]int // operations by state
 	sums       stint.StageReport
 	meanMillis float64 // of one operation, moving average; 0: none completed yet
 	performed  int64
-	sources    []stint.Source // cache of who holds the output; nil: stale
-	dirty      []bool         // chunks changed since the last snapshot
+	holds      []int           // by node: done operations whose output lies there first of all
+	copies     [][]stint.Range // by node: done operations whose output it holds beside another node
+	packs      []pack
+	origins    []originRun   // sorted; of output that was taken over under other names
+	avoided    []avoidance   // operations that are to go on elsewhere
+	failed     []stint.Range // for good
+	saved      int           // done operations that are saved
+	reused     int           // done operations that are reused
+	sources    *sourceList   // cache of where the output can be had; nil: stale
+	dropped    bool          // nodes were told that the output is not needed any more; not recorded
+	dirty      []bool        // chunks changed since the last snapshot
 }
 
 type job struct {
@@ -71,8 +88,10 @@ type job struct {
 	node        uint16
 	incarnation stint.Incarnation
 	attempt     int
-	left        int  // operations neither ended nor returned
-	asked       bool // to give operations back, and not yet answered; not recorded
+	left        int   // operations neither ended nor returned
+	stopBy      int64 // when what is left is to have stopped, as it is held back or moves; 0: it goes on
+	moving      bool  // what is left goes on on another node
+	asked       bool  // to give operations back, and not yet answered; not recorded
 }
 
 type nodeStatus uint8
@@ -100,6 +119,13 @@ type node struct {
 	session     uint64      // the latest, as this server counts; not recorded
 	called      bool        // to attach anew, and not yet attached; not recorded
 	voided      []voidedJob // that may still be heard of
+	gap         bool        // it was told to forget reports: the next may have any higher number
+	since       int64       // when it attached, or was noticed to be away; not recorded
+	lostAt      int64       // when it is taken for lost, if it stays away; 0: not known. Not in snapshots
+	savedAt     int64       // when it was last told to save; not recorded
+	saves       int         // under way there, as counted last; not recorded
+	copies      int         // that it makes, as counted last; not recorded
+	outdated    bool        // it may have what operations of other input left under the numbers of ours
 }
 
 // voidedJob is a job that was ended while its node was away, or by its start
@@ -135,11 +161,45 @@ type State struct {
 	messages   map[opKey]string
 	errandAt   int64 // when an errand that could not be run is tried again; 0: none. Not recorded
 	errandErr  *stint.Error
+
+	generation  uint64 // of the ownership in long-term storage; 0: nothing was saved for a resume
+	home        string // URL of the storage of saved state; empty: the service's own
+	receipts    []receipt
+	stopBy      int64       // while suspending: when everything is to have stopped
+	workLost    float64     // milliseconds, since the suspend began
+	next        ScheduleAsk // how it resumes by itself
+	renumbered  bool        // its input has changed: before, its operations had other numbers
+	closed      stint.JobID // jobs up to this one were before the latest suspend: nothing of them counts any more
+	mostNodes   int         // as the latest resume said; 0: as the request says
+	mostSlots   int
+	checkpoints map[opKey]stint.Checkpoint
+	held        []heldJob // sorted by id
+	moved       []movedJob
+	out         int // operations that are granted or begun
+	volatile
+}
+
+// volatile is what of a state is not recorded: what each owner finds out or does anew.
+type volatile struct {
+	loaded     int64 // when this owner began, or the first event
+	made       int   // errands, for their names
+	flights    []flight
+	unanswered map[uint16]int // errands in a row that a node did not answer in time
+	chores     *chores        // what there is to save and to copy; nil: to be found out
+	pause      int64          // until when nothing is saved or copied, after an error
+	pauses     int            // without a success between them
+	pauseErr   *stint.Error
+	recorded   string                    // id of the errand that writes the record, if it is under way
+	draining   map[stint.NodeID]DrainAsk // nodes that are to get nothing new
 }
 
 type opKey struct {
 	stage int
 	op    uint32
+}
+
+func (k opKey) compare(other opKey) int {
+	return cmp.Or(cmp.Compare(k.stage, other.stage), cmp.Compare(k.op, other.op))
 }
 
 type span struct{ start, end int64 }
@@ -150,7 +210,7 @@ func New(p *plan.Plan, req stint.Request, epoch stint.Epoch, now int64) *State {
 		plan: p, epoch: epoch, base: now, request: req, status: stint.Queued,
 		jobs: make(map[stint.JobID]*job), exceptions: make(map[opKey]*exception),
 		counters: make(map[string]map[string]int64), messages: make(map[opKey]string),
-		output: stint.OutputReport{Location: req.Output},
+		output: stint.OutputReport{Location: req.Output}, checkpoints: make(map[opKey]stint.Checkpoint),
 	}
 	for i := range p.Spec.Stages {
 		spec := p.Spec.Stages[i]
@@ -164,6 +224,9 @@ func New(p *plan.Plan, req stint.Request, epoch stint.Epoch, now int64) *State {
 			}
 		}
 		st.starts = make([]uint32, spec.Operations)
+		if i == 0 && spec.Values == nil {
+			st.inputSums = make([]uint64, spec.Operations)
+		}
 		s.stages = append(s.stages, st)
 		if spec.Part {
 			s.parts = make([]stint.Part, spec.Operations)
@@ -181,6 +244,9 @@ func (s *State) ID() stint.ExecutionID { return s.plan.Spec.Execution }
 // Epoch returns the owner's epoch that this state was loaded under.
 func (s *State) Epoch() stint.Epoch { return s.epoch }
 
+// Listing returns the objects of the input as they were listed for the execution.
+func (s *State) Listing() stint.Listing { return s.plan.Listing }
+
 // Version returns the number of records applied so far.
 func (s *State) Version() uint64 { return s.version }
 
@@ -190,8 +256,23 @@ func (s *State) Status() stint.ExecutionStatus { return s.status }
 // Settled reports whether the execution is over and nothing is left to do for it.
 func (s *State) Settled() bool { return s.settled }
 
+// Nodes returns the nodes that the execution has met.
+func (s *State) Nodes() []stint.NodeID {
+	out := make([]stint.NodeID, len(s.nodes))
+	for i := range s.nodes {
+		out[i] = s.nodes[i].id
+	}
+	return out
+}
+
 // Spec returns what nodes must know of the execution.
-func (s *State) Spec() stint.Spec { return s.plan.Spec }
+func (s *State) Spec() stint.Spec {
+	spec := s.plan.Spec
+	if s.mostSlots > 0 {
+		spec.Slots = s.mostSlots
+	}
+	return spec
+}
 
 // readyOps computes from scratch which operations of a stage may be granted,
 // those with an exception left out.
@@ -205,28 +286,37 @@ func (s *State) readyOps(i int) []stint.Range {
 		if st.ops[n].state != pending || st.waitingFor != nil && st.waitingFor[n] > 0 {
 			continue
 		}
-		if _, special := s.exceptions[opKey{i, uint32(n)}]; !special {
+		if _, special := s.exceptions[opKey{i, uint32(n)}]; !special && !s.heldBack(i, uint32(n)) {
 			out = stint.AddToRanges(out, uint32(n))
 		}
 	}
 	return out
 }
 
+// complete reports whether a stage is at its end: its operations are done, or
+// failed for good and others do without them.
 func (s *State) complete(i int) bool {
-	return s.stages[i].counts[done] == len(s.stages[i].ops)
+	st := &s.stages[i]
+	return st.counts[done]+st.counts[failed] == len(st.ops)
 }
 
 // needed reports whether the output of an operation will still be read.
 func (s *State) needed(i int, n uint32) bool {
-	st := &s.stages[i]
-	if st.spec.Part || st.spec.NoOutput || i+1 >= len(s.stages) {
+	if !s.keepsBlocks(i) || i+1 >= len(s.stages) {
 		return false // parts lie in the output location, not on the node
 	}
 	next := &s.stages[i+1]
 	if next.spec.Gather == nil {
 		return !s.complete(i + 1)
 	}
-	return next.ops[gatherer(next.spec.Gather, n)].state != done
+	reader := next.ops[gatherer(next.spec.Gather, n)].state
+	return reader != done && reader != failed
+}
+
+// keepsBlocks reports whether the output of a stage lies on nodes.
+func (s *State) keepsBlocks(i int) bool {
+	spec := &s.stages[i].spec
+	return !spec.Part && !spec.NoOutput
 }
 
 // gatherer finds the operation that reads operation n of the stage before.

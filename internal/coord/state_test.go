@@ -61,13 +61,13 @@ func checkState(t *testing.T, live *State, p *plan.Plan, req stint.Request, reco
 func diff(a, b *State) string {
 	over := a.status.Final() || a.status == stint.Terminating
 	return cmp.Diff(a, b,
-		cmp.AllowUnexported(State{}, stage{}, op{}, job{}, node{}, voidedJob{}, exception{}, opKey{}, span{}),
+		cmp.AllowUnexported(State{}, stage{}, op{}, job{}, node{}, voidedJob{}, exception{}, opKey{}, span{}, pack{}, avoidance{}, originRun{}, heldJob{}, movedJob{}, receipt{}),
 		cmpopts.IgnoreUnexported(stint.Range{}, stint.OpDone{}),
-		cmpopts.IgnoreFields(State{}, "plan", "epoch", "request", "messages", "errandAt", "errandErr"),
-		cmpopts.IgnoreFields(stage{}, "sources", "dirty"), // what is computed or noted again
+		cmpopts.IgnoreFields(State{}, "plan", "epoch", "request", "messages", "errandAt", "errandErr", "volatile", "home"),
+		cmpopts.IgnoreFields(stage{}, "sources", "dirty", "dropped", "holds"), // what is computed or noted again
 		cmpopts.IgnoreFields(job{}, "asked"),
-		cmpopts.IgnoreFields(node{}, "coolUntil", "called", "session"),
-		cmpopts.SortSlices(func(x, y opKey) bool { return compareKeys(x, y) < 0 }),
+		cmpopts.IgnoreFields(node{}, "coolUntil", "called", "session", "since", "savedAt", "saves", "copies", "lostAt"),
+		cmpopts.SortSlices(func(x, y opKey) bool { return x.compare(y) < 0 }),
 		cmpopts.EquateEmpty(),
 		cmp.Comparer(func(x, y nodeStatus) bool { return (x == nodeLost) == (y == nodeLost) }),                 // the rest is observed anew
 		cmp.FilterPath(func(p cmp.Path) bool { return over && p.Last().String() == ".lastSeq" }, cmp.Ignore()), // acknowledged unrecorded
@@ -103,6 +103,7 @@ func checkInvariants(t *testing.T, s *State) {
 			checkParts(t, s, st)
 		}
 	}
+	checkPlaces(t, s)
 	for i := range s.nodes {
 		if s.nodes[i].queued != queued[i] || s.nodes[i].begun != inProgress[i] {
 			t.Errorf("node %s: queued %d, begun %d; the operations say %d and %d", s.nodes[i].id, s.nodes[i].queued, s.nodes[i].begun, queued[i], inProgress[i])
@@ -150,10 +151,10 @@ func checkOp(t *testing.T, s *State, k int, n uint32) {
 			t.Errorf("operation %d of stage %d is %s and may be granted", n, k, stateName(o.state))
 		}
 	}
-	if o.gone && (o.state != done || s.needed(k, n)) {
+	if o.gone && (o.state != done || !o.saved && s.needed(k, n)) {
 		t.Errorf("operation %d of stage %d is %s, its output is gone and needed", n, k, stateName(o.state))
 	}
-	if o.state == done && s.needed(k, n) && s.nodes[o.node].status == nodeLost {
+	if o.state == done && !o.gone && s.needed(k, n) && s.nodes[o.node].status == nodeLost {
 		t.Errorf("operation %d of stage %d is done on a lost node and needed", n, k)
 	}
 }
@@ -164,5 +165,27 @@ func checkParts(t *testing.T, s *State, st *stage) {
 		if (st.ops[n].state == done) != (s.parts[n].Name != "") {
 			t.Errorf("part %d: operation is %s, part %q", n, stateName(st.ops[n].state), s.parts[n].Name)
 		}
+	}
+}
+
+// A grant that was sent may be read, to be encoded, while the state goes on.
+func TestAGrantThatWasSentDoesNotChange(t *testing.T) {
+	t.Parallel()
+	s := &script{t: t, now: 1000}
+	for _, line := range [][]string{
+		{"execution", "errors=yes", "attempts=1", "map=3", "reduce=1"},
+		{"begin"},
+		{"attach", "n1"},
+		{"assign", "n1", "map", "3"},
+		{"report", "n1", "begun=1:0-2", "done=1:1-2"},
+		{"report", "n1", "failed=1:0:failed"},
+	} {
+		s.command(line[0], line[1:])
+	}
+	d := s.state.Step(Event{At: 5000, Assign: &Assign{Node: "n1", Incarnation: 1, Stage: 1, Count: 1}})
+	missing := d.Messages[0].Grant.Missing
+	s.state.setState(0, 1, failed)
+	if len(missing) != 1 || missing[0].Len() != 1 {
+		t.Errorf("it is without %v", missing)
 	}
 }

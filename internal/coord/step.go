@@ -1,126 +1,15 @@
 package coord
 
-import (
-	"fmt"
-
-	"stint"
-)
-
-// Event is something that happened. At is the time in milliseconds since 1970;
-// exactly one other field is set, or none: then only time has passed.
-type Event struct {
-	At        int64
-	Attach    *Attach
-	Report    *stint.Report
-	Assign    *Assign
-	Retract   *RetractAsk
-	Gone      *Gone
-	Result    *stint.ErrandResult
-	Terminate bool
-	Begin     bool // the first event after New
-}
-
-// Attach says that a node has a session with this server. Sessions are numbered
-// by the server that has them, later ones higher.
-type Attach struct {
-	Node    stint.Node
-	Holding stint.Holding
-	Session uint64
-}
-
-// Assign is the scheduler's wish that a node gets more operations of a stage.
-// It names the incarnation it was decided for.
-type Assign struct {
-	Node        stint.NodeID
-	Incarnation stint.Incarnation
-	Stage       int
-	Count       int
-}
-
-// RetractAsk is the scheduler's wish that a node gives operations back.
-type RetractAsk struct {
-	Node  stint.NodeID
-	Stage int
-	Count int
-}
-
-// Gone says that a node is away or, with Lost, that its blocks are gone too. It
-// was decided after the node's session of that number had ended, and says
-// nothing of later ones.
-type Gone struct {
-	Node    stint.NodeID `json:"node"`
-	Lost    bool         `json:"lost"`
-	Session uint64       `json:"session,omitempty"`
-}
-
-// Record is one journaled change. At is in milliseconds since 1970; exactly one
-// other field is set.
-type Record struct {
-	At     int64         `json:"at"`
-	Attach *AttachRecord `json:"attach,omitempty"`
-	Grant  *GrantRecord  `json:"grant,omitempty"`
-	Report *stint.Report `json:"report,omitempty"`
-	Gone   *Gone         `json:"gone,omitempty"`
-	Status *StatusRecord `json:"status,omitempty"`
-}
-
-// AttachRecord says that a node came, in an incarnation that is new to this
-// execution or at a new address, with what it announced.
-type AttachRecord struct {
-	Node    stint.Node    `json:"node"`
-	Holding stint.Holding `json:"holding"`
-}
-
-// GrantRecord says that a job was granted.
-type GrantRecord struct {
-	Job         stint.JobID       `json:"job"`
-	Stage       int               `json:"stage"`
-	Ops         stint.Range       `json:"ops"`
-	Attempt     int               `json:"attempt"`
-	Node        stint.NodeID      `json:"node"`
-	Incarnation stint.Incarnation `json:"incarnation"`
-}
-
-// StatusRecord says that the execution's status changed.
-type StatusRecord struct {
-	Status  stint.ExecutionStatus `json:"status"`
-	Error   *stint.Error          `json:"error,omitempty"`
-	Bytes   int64                 `json:"bytes,omitempty"` // of the output, with completed
-	Settled bool                  `json:"settled,omitempty"`
-}
-
-// Message is what one node is to be told. Exactly one field beside Node is set.
-type Message struct {
-	Node    stint.NodeID
-	Grant   *stint.Grant
-	Retract *stint.Retract
-	Resend  []stint.StageOps
-	Ack     *Ack
-	Forget  bool
-	// Reattach says that the node's session is to be closed, so that it attaches
-	// anew and says what it has: it was believed gone, or a report is missing.
-	Reattach bool
-}
-
-// Ack says that a report is committed, or was already.
-type Ack struct {
-	Incarnation stint.Incarnation
-	Seq         uint64
-}
-
-// Delta is what a step decided. The records are to be committed first, in
-// order; then, and only then, the rest may leave the process.
-type Delta struct {
-	Records  []Record
-	Messages []Message
-	Errand   *stint.Errand // to be repeated, at any node, until its result is an event
-	Wake     int64         // when to step with the time alone, in ms since 1970; 0: no need
-}
+import "stint"
 
 // Step takes an event in.
 func (s *State) Step(ev Event) Delta {
 	d := &Delta{}
+	if s.loaded == 0 {
+		s.loaded = ev.At
+	}
 	switch {
+	case s.Refusal(ev) != nil:
 	case ev.Begin:
 		s.begin(d, ev.At)
 	case ev.Attach != nil:
@@ -139,10 +28,32 @@ func (s *State) Step(ev Event) Delta {
 		if !s.status.Final() && s.status != stint.Terminating {
 			s.stop(d, ev.At, stint.Terminating, nil)
 		}
+	default:
+		s.asked(d, &ev)
 	}
 	s.advance(d, ev.At)
 	d.Wake = s.wake(ev.At)
 	return *d
+}
+
+// asked takes in what people want of an execution.
+func (s *State) asked(d *Delta, ev *Event) {
+	switch {
+	case ev.Suspend != nil:
+		s.suspend(d, ev.At, ev.Suspend)
+	case ev.Resume != nil:
+		s.goOn(d, ev.At, ev.Resume)
+	case ev.Schedule != nil:
+		s.record(d, Record{At: ev.At, Schedule: &ScheduleRecord{At: ev.Schedule.At, Nodes: ev.Schedule.Nodes, Slots: ev.Schedule.Slots}})
+	case ev.Move != nil:
+		s.move(d, ev.At, ev.Move)
+	case ev.Drain != nil:
+		s.drain(d, ev.Drain)
+	case ev.Ended != nil:
+		s.endElsewhere(d, ev.At, ev.Ended)
+	case ev.Retry:
+		s.record(d, Record{At: ev.At, Status: &StatusRecord{Status: stint.InProgress}})
+	}
 }
 
 func (s *State) begin(d *Delta, now int64) {
@@ -156,6 +67,7 @@ func (s *State) begin(d *Delta, now int64) {
 // miss when they attach; until then nothing is known of them.
 func (s *State) Resume(now int64) Delta {
 	d := &Delta{}
+	s.volatile = volatile{loaded: now}
 	for i := range s.nodes {
 		if s.nodes[i].status != nodeLost {
 			s.nodes[i].status = nodeUnseen
@@ -163,8 +75,8 @@ func (s *State) Resume(now int64) Delta {
 	}
 	s.begin(d, now)
 	s.advance(d, now)
-	if d.Errand == nil {
-		d.Errand = s.errand()
+	if len(d.Errands) == 0 {
+		s.dispatch(d)
 	}
 	d.Wake = s.wake(now)
 	return *d
@@ -177,27 +89,59 @@ func (s *State) record(d *Delta, r Record) {
 
 func (s *State) attach(d *Delta, now int64, a *Attach) {
 	id := a.Node.ID
-	if s.status.Final() || s.status == stint.Terminating {
-		d.Messages = append(d.Messages, Message{Node: id, Forget: true})
+	if s.over() && s.status != stint.CompletedErrors {
+		d.Messages = append(d.Messages, Message{Node: id, Forget: &Forget{Keep: s.keepUntil(now)}})
 		return
 	}
 	i, known := s.nodeIndex(id)
 	if known && (a.Node.Incarnation < s.nodes[i].incarnation || a.Session < s.nodes[i].session) {
 		return // an older session, or one of an older process; the newer one is what counts
 	}
+	if s.renumbered && (!known || s.nodes[i].outdated) {
+		s.attachOutdated(d, now, a)
+		return
+	}
 	fresh := !known || s.nodes[i].incarnation != a.Node.Incarnation || s.nodes[i].status == nodeLost
 	if fresh || s.nodes[i].address != a.Node.Address || s.nodes[i].slots != a.Node.Slots {
 		holding := a.Holding
 		holding.Jobs = nil
-		if !fresh {
+		if !fresh || s.resting() {
 			holding = stint.Holding{Execution: s.ID()}
 		}
 		s.record(d, Record{At: now, Attach: &AttachRecord{Node: a.Node, Holding: holding}})
 		i, _ = s.nodeIndex(id)
 	}
-	s.nodes[i].status, s.nodes[i].called, s.nodes[i].session = nodeReady, false, a.Session
-	s.reconcile(d, i, a.Holding)
+	s.observe(i, nodeReady)
+	s.nodes[i].called, s.nodes[i].session, s.nodes[i].since = false, a.Session, now
+	delete(s.unanswered, i)
+	if s.resting() {
+		d.Messages = append(d.Messages, Message{Node: id, Forget: &Forget{Keep: s.keepUntil(now)}})
+		return
+	}
+	s.reconcile(d, now, i, a.Holding)
 }
+
+// observe notes whether a node can be asked.
+func (s *State) observe(i uint16, status nodeStatus) {
+	if s.nodes[i].status == status {
+		return
+	}
+	s.nodes[i].status = status
+	s.chores = nil
+	for k := range s.stages {
+		s.stages[k].sources = nil
+	}
+}
+
+// resting reports whether nodes have no part in the execution now, and may get
+// one again.
+func (s *State) resting() bool {
+	return s.status == stint.Suspended || s.status == stint.CompletedErrors
+}
+
+// over reports whether nothing is left to be done for the execution but to clear
+// it away.
+func (s *State) over() bool { return s.status.Final() || s.status == stint.Terminating }
 
 // takenOver lists the operations that a node announced as completed and whose
 // reports it must send.
@@ -220,8 +164,9 @@ func (s *State) takenOver(i uint16) []stint.StageOps {
 
 // reconcile sends a node that attached the grants it has not seen, takes back
 // those that were voided while it was away, and asks for the reports of what it
-// completed and we do not have recorded.
-func (s *State) reconcile(d *Delta, i uint16, h stint.Holding) {
+// completed and we do not have recorded. What is not to be performed there any
+// more it does not get, and is told to stop.
+func (s *State) reconcile(d *Delta, now int64, i uint16, h stint.Holding) {
 	seen := make(map[stint.JobID]bool, len(h.Jobs))
 	for _, id := range h.Jobs {
 		seen[id] = true
@@ -229,11 +174,24 @@ func (s *State) reconcile(d *Delta, i uint16, h stint.Holding) {
 			d.Messages = append(d.Messages, Message{Node: s.nodes[i].id, Retract: &stint.Retract{Execution: s.ID(), Job: id, Count: wholeJob}})
 		}
 	}
+	var unsent []stint.JobID
 	for _, id := range s.nodes[i].jobs {
-		s.jobs[id].asked = false
+		j := s.jobs[id]
+		j.asked = false
 		if !seen[id] {
+			if s.status == stint.Suspending || j.stopBy > 0 || s.isDraining(i) {
+				unsent = append(unsent, id)
+				continue
+			}
 			d.Messages = append(d.Messages, Message{Node: s.nodes[i].id, Grant: s.grant(id)})
 		}
+	}
+	if unsent != nil {
+		s.record(d, Record{At: now, Void: &VoidRecord{Node: s.nodes[i].id, Jobs: unsent}})
+	}
+	s.tellStop(d, now, i)
+	if s.status == stint.InProgress && s.isDraining(i) {
+		s.giveBackQueued(d, i)
 	}
 	if missing := s.takenOver(i); len(missing) > 0 {
 		d.Messages = append(d.Messages, Message{Node: s.nodes[i].id, Resend: missing})
@@ -249,15 +207,16 @@ func (s *State) report(d *Delta, now int64, r *stint.Report) {
 		return // of an older incarnation, or before it attached: it will be sent again or is void
 	}
 	n := &s.nodes[i]
-	if n.status != nodeReady || r.Seq > n.lastSeq+1 {
+	if n.status != nodeReady || r.Seq > n.lastSeq+1 && !n.gap {
 		s.reattach(d, i) // it says then what it has, and sends again what is not acknowledged
 		return
 	}
-	if r.Seq == n.lastSeq+1 {
-		if s.status.Final() || s.status == stint.Terminating {
+	if r.Seq > n.lastSeq && !s.resting() {
+		if s.over() {
 			n.lastSeq = r.Seq
 		} else {
 			s.record(d, Record{At: now, Report: r})
+			s.dropGathered(d, r)
 		}
 	}
 	d.Messages = append(d.Messages, Message{Node: r.Node, Ack: &Ack{Incarnation: r.Incarnation, Seq: r.Seq}})
@@ -276,116 +235,9 @@ func (s *State) gone(d *Delta, now int64, g *Gone) {
 	if !known || s.nodes[i].status == nodeLost || !g.Lost && s.nodes[i].status == nodeAway {
 		return
 	}
-	if s.status.Final() || s.status == stint.Terminating || g.Session < s.nodes[i].session {
+	if s.over() || g.Session < s.nodes[i].session {
 		return
 	}
 	s.record(d, Record{At: now, Gone: g})
-}
-
-func (s *State) result(d *Delta, now int64, r *stint.ErrandResult) {
-	want := s.errand()
-	if want == nil || want.ID != r.ID {
-		return
-	}
-	if c := stint.CodeOf(errorOrNil(r.Error)); c == stint.Unavailable || c == stint.Unknown {
-		s.errandAt, s.errandErr = now+errandPause, r.Error
-		return
-	}
-	s.errandAt, s.errandErr = 0, nil
-	switch want.Kind {
-	case stint.ErrandCommit:
-		if r.Error == nil {
-			s.record(d, Record{At: now, Status: &StatusRecord{Status: stint.Completed, Bytes: r.Bytes, Settled: true}})
-			s.forgetAll(d)
-			return
-		}
-		s.stop(d, now, stint.ExecutionFailed, r.Error)
-	case stint.ErrandClear:
-		status := s.status
-		if status == stint.Terminating {
-			status = stint.Terminated
-		}
-		s.record(d, Record{At: now, Status: &StatusRecord{Status: status, Error: s.err, Settled: true}})
-	case stint.ErrandList, stint.ErrandProbe, stint.ErrandLog:
-	}
-}
-
-func errorOrNil(e *stint.Error) error {
-	if e == nil {
-		return nil
-	}
-	return e
-}
-
-// stop ends the work of an execution: nothing is dispatched from here on.
-func (s *State) stop(d *Delta, now int64, status stint.ExecutionStatus, err *stint.Error) {
-	s.record(d, Record{At: now, Status: &StatusRecord{Status: status, Error: err}})
-	s.forgetAll(d)
-	d.Errand = s.errand()
-}
-
-func (s *State) forgetAll(d *Delta) {
-	for i := range s.nodes {
-		d.Messages = append(d.Messages, Message{Node: s.nodes[i].id, Forget: true})
-	}
-}
-
-// advance takes the steps that follow from the state alone.
-func (s *State) advance(d *Delta, now int64) {
-	if s.errandAt > 0 && now >= s.errandAt {
-		s.errandAt = 0
-		d.Errand = s.errand()
-	}
-	if s.status != stint.InProgress {
-		return
-	}
-	if s.fatal != nil {
-		s.stop(d, now, stint.ExecutionFailed, s.fatal)
-		return
-	}
-	if s.allDone() && len(d.Records) > 0 {
-		d.Errand = s.errand()
-	}
-}
-
-func (s *State) allDone() bool {
-	for i := range s.stages {
-		if last := i == len(s.stages)-1; last && !s.complete(i) {
-			return false
-		}
-	}
-	return true
-}
-
-// errand returns the errand that the state calls for now, or nil.
-func (s *State) errand() *stint.Errand {
-	switch {
-	case s.settled:
-		return nil
-	case s.status == stint.InProgress && s.allDone():
-		return &stint.Errand{
-			ID: fmt.Sprintf("%s/commit", s.ID()), Kind: stint.ErrandCommit, Execution: s.ID(),
-			Output: s.request.Output, Overwrite: s.request.Overwrite, Program: s.programName(), Parts: s.parts,
-		}
-	case s.status.Final(), s.status == stint.Terminating:
-		return &stint.Errand{ID: fmt.Sprintf("%s/clear", s.ID()), Kind: stint.ErrandClear, Execution: s.ID(), Output: s.request.Output}
-	}
-	return nil
-}
-
-// wake returns when the next retry may begin.
-func (s *State) wake(now int64) int64 {
-	at := s.errandAt
-	if s.status != stint.InProgress {
-		return at
-	}
-	for _, k := range s.retries {
-		e := s.exceptions[k]
-		for _, t := range [2]int64{e.notBefore, e.notBefore + avoidFor} {
-			if t > now && (at == 0 || t < at) {
-				at = t
-			}
-		}
-	}
-	return at
+	s.nodes[i].since = now
 }

@@ -36,6 +36,8 @@ type ServerMessage struct {
 	Forget  *Forget        `json:"forget,omitempty"`
 	Errand  *stint.Errand  `json:"errand,omitempty"`
 	Echo    *Echo          `json:"echo,omitempty"` // sent and consumed by this package
+	Suspend *stint.Suspend `json:"suspend,omitempty"`
+	Drop    *Drop          `json:"drop,omitempty"`
 }
 
 // Hello is the first message of an agent: who it is and what it has.
@@ -93,6 +95,16 @@ type Resend struct {
 // holds of it. It may come twice, or for an execution the node never had.
 type Forget struct {
 	Execution stint.ExecutionID `json:"execution"`
+	// Keep is until when the node keeps the blocks for reuse by another execution,
+	// in milliseconds since 1970, unless it needs the space; 0: it removes them.
+	Keep int64 `json:"keep,omitempty"`
+}
+
+// Drop says that output of operations is not needed any more: the node may remove
+// it when it wants the space.
+type Drop struct {
+	Execution stint.ExecutionID `json:"execution"`
+	Ops       []stint.StageOps  `json:"ops"`
 }
 
 func (m *AgentMessage) fields() int {
@@ -101,7 +113,7 @@ func (m *AgentMessage) fields() int {
 
 func (m *ServerMessage) fields() int {
 	return count(m.Welcome != nil, m.Spec != nil, m.Grant != nil, m.Retract != nil, m.Ack != nil,
-		m.Resend != nil, m.Forget != nil, m.Errand != nil, m.Echo != nil)
+		m.Resend != nil, m.Forget != nil, m.Errand != nil, m.Echo != nil, m.Suspend != nil, m.Drop != nil)
 }
 
 func count(set ...bool) int {

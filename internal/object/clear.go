@@ -49,6 +49,9 @@ func (o outputFolder) clearStaging(ctx context.Context) error {
 			}
 		}
 	}
+	if err := o.clearReopened(ctx); err != nil {
+		return err
+	}
 	return o.removeStaging()
 }
 

@@ -17,16 +17,20 @@ import (
 // same. The package's documentation has the steps. Calls for one location exclude
 // each other where the file system has locks.
 //
+// missing are operations that the output is without. It gets no _SUCCESS then, and
+// its staging folder stays: a later commit of the same execution replaces it, of
+// parts that are staged anew and of those that have their names already.
+//
 // Errors: [stint.Lost] if a staged part is missing or has another size;
 // [stint.Conflict] if another output, or another commit, is in the way; with
 // overwrite an output that is there is removed, as soon as the new one is known
 // to be whole.
-func Commit(ctx context.Context, location string, x stint.ExecutionID, program string, parts []stint.Part, overwrite bool) (int64, error) {
+func Commit(ctx context.Context, location string, x stint.ExecutionID, program string, parts []stint.Part, overwrite bool, missing ...stint.Missing) (int64, error) {
 	o, err := openFolder(location, x)
 	if err != nil {
 		return 0, err
 	}
-	in, err := makeIntent(x, program, parts)
+	in, err := makeIntent(x, program, parts, missing)
 	if err != nil {
 		return 0, err
 	}
@@ -46,7 +50,7 @@ func Commit(ctx context.Context, location string, x stint.ExecutionID, program s
 		err = o.commit(ctx, in, overwrite)
 	}
 	if err == nil {
-		err = o.finish(ctx)
+		err = o.finish(ctx, in)
 	}
 	if err != nil {
 		return 0, err
@@ -60,6 +64,22 @@ func step(ctx context.Context) error {
 		return &stint.Error{Code: stint.Canceled, Message: "commit output", Err: err}
 	}
 	return nil
+}
+
+// Committed reports whether this very commit has nothing left to do, and how long
+// its output is. The error is [stint.Conflict] if the execution was committed with
+// other parts.
+func Committed(location string, x stint.ExecutionID, program string, parts []stint.Part, missing ...stint.Missing) (bytes int64, done bool, err error) {
+	o, err := openFolder(location, x)
+	if err != nil {
+		return 0, false, err
+	}
+	in, err := makeIntent(x, program, parts, missing)
+	if err != nil {
+		return 0, false, err
+	}
+	done, err = o.isFinished(in.Manifest)
+	return in.Manifest.Bytes, done, err
 }
 
 // isFinished reports whether this very commit has nothing left to do.
@@ -91,6 +111,8 @@ func (o outputFolder) isCommitted(m Manifest) (bool, error) {
 		return false, err
 	case found.Execution != m.Execution:
 		return false, nil
+	case !found.equal(m) && found.isIncomplete():
+		return false, nil
 	case !found.equal(m):
 		return false, stint.Errorf(stint.Conflict, "output %q was committed by %s with other parts", o.dir, m.Execution)
 	}
@@ -116,6 +138,9 @@ func (o outputFolder) commit(ctx context.Context, in intent, overwrite bool) err
 		found = false
 	}
 	if !found {
+		if err := o.reopen(ctx, in); err != nil {
+			return err
+		}
 		if err := o.prepare(ctx, in, overwrite); err != nil {
 			return err
 		}
@@ -276,10 +301,14 @@ func (o outputFolder) putManifest(ctx context.Context, m Manifest) error {
 	return syncFolder(o.dir)
 }
 
-// finish does what follows the manifest.
-func (o outputFolder) finish(ctx context.Context) error {
+// finish does what follows the manifest. An output that is without something may
+// be committed again: only what says that its commit has begun goes away.
+func (o outputFolder) finish(ctx context.Context, in intent) error {
 	if err := step(ctx); err != nil {
 		return err
+	}
+	if in.Manifest.isIncomplete() {
+		return o.removeIntent()
 	}
 	if err := writeFile(o.path(successName), nil); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -288,4 +317,14 @@ func (o outputFolder) finish(ctx context.Context) error {
 		return err
 	}
 	return o.removeStaging()
+}
+
+func (o outputFolder) removeIntent() error {
+	if err := os.Remove(o.staged(intentName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return failure(err, "remove %q", o.staged(intentName))
+	}
+	if !exists(o.staging()) {
+		return nil
+	}
+	return syncFolder(o.staging())
 }

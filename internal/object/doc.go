@@ -43,9 +43,17 @@
 // their staged names first). While another execution has a _commit, a commit is
 // refused even with overwrite.
 //
+// An output that is without something, since operations failed for good, lists
+// that in its manifest, gets no _SUCCESS and keeps its staging folder. A later
+// commit of the same execution, with what was missing, takes it back between
+// steps 1 and 2: its manifest goes to <output>/_stint/<execution>/_reopened, parts
+// that are the same in both go back to their staged names, the others go away.
+//
 // # System storage
 //
 // [Storage] keeps small things under slash-separated keys below one folder. A
 // value appears whole or not at all and is durable when Put returns; temporary
-// files lie in <storage>/tmp and mean nothing.
+// files lie in <storage>/tmp and mean nothing. The file <storage>/stint-storage.json
+// makes a folder a storage: without it nothing is written there, and a key that
+// is not found is not missing but away.
 package object

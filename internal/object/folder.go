@@ -89,7 +89,7 @@ func (o outputFolder) contents(ctx context.Context) (contents, error) {
 //nolint:revive // overwrite is the user's word, not control coupling
 func (o outputFolder) checkFree(c contents, overwrite bool) error {
 	if c.isOutput() && !overwrite {
-		return stint.Errorf(stint.Conflict, "output %q exists already: it holds %s; --overwrite replaces it", o.dir, c.evidence())
+		return stint.Errorf(stint.Conflict, "output %q exists already: it holds %s; remove it, or run with --overwrite", o.dir, c.evidence())
 	}
 	for _, name := range c.others {
 		if strings.HasPrefix(name, "part-") {

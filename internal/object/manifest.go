@@ -32,6 +32,15 @@ type Manifest struct {
 	Program   string            `json:"program"` // name@blake3:digest
 	Parts     []ManifestPart    `json:"parts"`   // by number
 	Bytes     int64             `json:"bytes"`   // of all parts
+	// Missing is what the output is without, of an execution that was to complete
+	// as much as possible. Then there is no _SUCCESS.
+	Missing []ManifestMissing `json:"missing,omitempty"`
+}
+
+// ManifestMissing is an operation that failed for good.
+type ManifestMissing struct {
+	Operation stint.OperationID `json:"operation"`
+	Reason    string            `json:"reason"`
 }
 
 // ManifestPart is one part of an output.
@@ -40,6 +49,8 @@ type ManifestPart struct {
 	Bytes int64  `json:"bytes"`
 	Sum   string `json:"xxh3"` // XXH3-64 of its bytes, 16 lower-case hexadecimal digits
 }
+
+func (m Manifest) isIncomplete() bool { return len(m.Missing) > 0 }
 
 func partName(op uint32) string { return fmt.Sprintf("part-%05d", op) }
 

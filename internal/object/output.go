@@ -15,7 +15,8 @@ import (
 // Probe finds out whether an execution can leave its output at a location and
 // creates its staging folder there: folders that are missing are created, a file
 // is written, synced, renamed and removed. What it created is gone again when it
-// refuses. It may be repeated.
+// refuses. It may be repeated, also when a commit of this execution has begun or
+// has left something out.
 //
 // Errors: [stint.Conflict] if there is an output already and overwrite is not
 // set, or anything else that a reader of the folder would take for data;
@@ -33,7 +34,11 @@ func Probe(ctx context.Context, location string, x stint.ExecutionID, overwrite 
 	if err != nil {
 		return err
 	}
-	if err := o.checkFree(c, overwrite); err != nil {
+	begun, err := o.hasBegun()
+	if err != nil {
+		return err
+	}
+	if err := o.checkFree(c, overwrite); err != nil && !begun {
 		return err
 	}
 	made, err := makeFolders(o.dir)
@@ -45,6 +50,19 @@ func Probe(ctx context.Context, location string, x stint.ExecutionID, overwrite 
 		return err
 	}
 	return nil
+}
+
+// hasBegun reports whether what lies in the folder is of an unfinished commit of
+// this execution.
+func (o outputFolder) hasBegun() (bool, error) {
+	if _, begun, err := o.readIntent(); err != nil || begun {
+		return begun, err
+	}
+	found, err := readManifestFile(o.path(manifestName))
+	if errors.Is(err, fs.ErrNotExist) || stint.CodeOf(err) == stint.Invalid {
+		return false, nil
+	}
+	return err == nil && found.Execution == o.execution && found.isIncomplete(), err
 }
 
 // checkKind refuses what can never be an output folder.
@@ -171,8 +189,9 @@ func (o outputFolder) writeProbe() error {
 // CreatePart creates a staged part of the given name, empty and open for reading
 // and writing, in place of an older one. Its name is durable when CreatePart
 // returns; the caller syncs its bytes before it counts as written. The staging
-// folder must be there: without it the execution was cleared, or the file system
-// that held it is not mounted, and the error is [stint.Unavailable].
+// folder must be there. Without it the execution was committed or cleared, which
+// is [stint.Invalid] if other traces are there, or the file system that held it is
+// not mounted: [stint.Unavailable].
 func CreatePart(location string, x stint.ExecutionID, name string) (*os.File, error) {
 	o, err := openFolder(location, x)
 	if err != nil {
@@ -187,7 +206,7 @@ func CreatePart(location string, x stint.ExecutionID, name string) (*os.File, er
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, stint.Errorf(stint.Unavailable, "create part %q: the staging folder of %s is gone", path, x)
+		return nil, o.stagingIsGone()
 	}
 	if err != nil {
 		return nil, failure(err, "create part %q", path)
@@ -196,6 +215,19 @@ func CreatePart(location string, x stint.ExecutionID, name string) (*os.File, er
 		return nil, errors.Join(err, f.Close(), os.Remove(path))
 	}
 	return f, nil
+}
+
+// stagingIsGone says whether there is hope that the staging folder comes back: not
+// if the place that it was in is there, with what others have made of it.
+func (o outputFolder) stagingIsGone() error {
+	m, err := readManifestFile(o.path(manifestName))
+	switch {
+	case err == nil && m.Execution == o.execution:
+		return stint.Errorf(stint.Invalid, "output %q: the staging folder of %s is gone: its output was committed there", o.dir, o.execution)
+	case err == nil || exists(o.stagingRoot()):
+		return stint.Errorf(stint.Invalid, "output %q: the staging folder of %s is gone: it was cleared, or somebody has removed it", o.dir, o.execution)
+	}
+	return stint.Errorf(stint.Unavailable, "output %q: the staging folder of %s is gone", o.dir, o.execution)
 }
 
 // checkPartName keeps staged names apart from our own, which begin with an underscore.

@@ -432,7 +432,13 @@ func TestFinishedCommitIsRepeatedWithoutWriting(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "out")
 	parts := stageParts(t, dir, ours, "one\n")
+	if _, done, err := Committed(dir, ours, "prog@blake3:00", parts); done || err != nil {
+		t.Errorf("committed before: %v, %v", done, err)
+	}
 	mustCommit(t, dir, ours, parts, false)
+	if n, done, err := Committed(dir, ours, "prog@blake3:00", parts); !done || n != 4 || err != nil {
+		t.Errorf("committed: %v, %d bytes, %v", done, n, err)
+	}
 	if err := os.Chmod(filepath.Dir(filepath.Dir(dir)), 0o755); err != nil { //nolint:gosec // the other user must reach it
 		t.Fatal(err)
 	}
@@ -546,9 +552,9 @@ func TestProbe(t *testing.T) {
 		"empty":                        {},
 		"hidden only":                  {have: []string{".git/x", "_logs", "_stint/x-cccccccccccccccc/p"}},
 		"hidden only, overwrite":       {have: []string{".x"}, overwrite: true},
-		"success":                      {have: []string{"_SUCCESS"}, code: stint.Conflict, text: "holds _SUCCESS; --overwrite replaces it"},
+		"success":                      {have: []string{"_SUCCESS"}, code: stint.Conflict, text: "holds _SUCCESS; remove it, or run with --overwrite"},
 		"manifest":                     {have: []string{"_manifest.json"}, code: stint.Conflict, text: "--overwrite"},
-		"part":                         {have: []string{"part-00007"}, code: stint.Conflict, text: "holds part-00007; --overwrite"},
+		"part":                         {have: []string{"part-00007"}, code: stint.Conflict, text: "holds part-00007; remove it, or"},
 		"output, overwrite":            {have: []string{"_SUCCESS", "_manifest.json", "part-00000", "notes.txt"}, overwrite: true},
 		"parts, overwrite":             {have: []string{"part-00000", "part-123456"}, overwrite: true},
 		"other things":                 {have: []string{"a.txt", "b.txt"}, code: stint.Conflict, text: `holds "a.txt"`},
@@ -682,6 +688,35 @@ func TestCreatePart(t *testing.T) {
 	for _, name := range []string{"", ".", "..", "a/b", "/a", "_commit", ".x", "a\nb", strings.Repeat("n", 201)} {
 		if _, err := CreatePart(dir, ours, name); stint.CodeOf(err) != stint.Invalid {
 			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+func TestStagingThatIsGoneForGoodIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	cases := map[string]func(dir string) error{
+		"committed": func(dir string) error {
+			_, err := Commit(t.Context(), dir, ours, "p", nil, false)
+			return err
+		},
+		"somebody else has committed": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, manifestName), []byte(`{"format":1,"execution":"`+string(theirs)+`","program":"p","parts":[],"bytes":0}`), 0o600)
+		},
+		"others are staging": func(dir string) error { return Probe(t.Context(), dir, theirs, false) },
+	}
+	for name, make := range cases {
+		dir := t.TempDir()
+		if err := Probe(t.Context(), dir, ours, false); err != nil {
+			t.Fatal(err)
+		}
+		if err := make(dir); err != nil {
+			t.Fatal(name, err)
+		}
+		if err := os.RemoveAll(filepath.Join(dir, stagingName, string(ours))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := CreatePart(dir, ours, "p"); stint.CodeOf(err) != stint.Invalid || !strings.Contains(err.Error(), string(ours)) {
+			t.Errorf("%s: %s %v", name, stint.CodeOf(err), err)
 		}
 	}
 }

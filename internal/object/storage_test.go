@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 
@@ -24,6 +27,14 @@ func openStorage(t *testing.T) (*Storage, string) {
 		t.Fatal(err)
 	}
 	return s, dir
+}
+
+// stored returns what lies in a storage, but for what makes it one.
+func stored(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	found := files(t, dir)
+	delete(found, markerName)
+	return found
 }
 
 func get(t *testing.T, s *Storage, key string) string {
@@ -88,7 +99,7 @@ func TestFailedPutLeavesWhatWasThere(t *testing.T) {
 	if _, _, err := s.PutBlob(t.Context(), "k", io.MultiReader(strings.NewReader("x"), iotest.ErrReader(cause)), 10); !errors.Is(err, cause) {
 		t.Errorf("got %v", err)
 	}
-	if d := cmp.Diff(map[string]string{"k": "/", "k/v": "old", "tmp": "/"}, files(t, dir)); d != "" {
+	if d := cmp.Diff(map[string]string{"k": "/", "k/v": "old", "tmp": "/"}, stored(t, dir)); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
 }
@@ -128,8 +139,129 @@ func TestBlobHasItsDigestAsName(t *testing.T) {
 	if _, _, err := s.PutBlob(t.Context(), "files", strings.NewReader("too long"), 7); stint.CodeOf(err) != stint.Invalid || !strings.Contains(err.Error(), "7 bytes") {
 		t.Errorf("got %v", err)
 	}
-	if d := cmp.Diff(map[string]string{"files": "/", "files/" + d.String(): string(content), "tmp": "/"}, files(t, dir)); d != "" {
+	if d := cmp.Diff(map[string]string{"files": "/", "files/" + d.String(): string(content), "tmp": "/"}, stored(t, dir)); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
+	}
+}
+
+func TestOfManyThatCreateAKeyOneSucceeds(t *testing.T) {
+	t.Parallel()
+	s, dir := openStorage(t)
+	const tries = 8
+	outcomes := make([]error, tries)
+	var group sync.WaitGroup
+	for i := range tries {
+		group.Go(func() {
+			outcomes[i] = s.Create(t.Context(), "saved/x/owner", strings.NewReader(strconv.Itoa(i)))
+		})
+	}
+	group.Wait()
+	winner := -1
+	for i, err := range outcomes {
+		switch {
+		case err == nil && winner < 0:
+			winner = i
+		case stint.CodeOf(err) != stint.Conflict:
+			t.Errorf("try %d: %v after %d had succeeded", i, err, winner)
+		}
+	}
+	want := map[string]string{"saved": "/", "saved/x": "/", "saved/x/owner": strconv.Itoa(winner), "tmp": "/"}
+	if d := cmp.Diff(want, stored(t, dir)); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+	cause := errors.New("cable pulled")
+	if err := s.Create(t.Context(), "saved/x/other", iotest.ErrReader(cause)); !errors.Is(err, cause) {
+		t.Errorf("got %v", err)
+	}
+	if d := cmp.Diff(want, stored(t, dir)); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+}
+
+func TestALinkThatWasMadeTwiceIsOurs(t *testing.T) {
+	t.Parallel()
+	dir := tree(t, "temp", "other")
+	temp := filepath.Join(dir, "temp")
+	for range 2 {
+		if err := linkNew(temp, filepath.Join(dir, "name")); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := linkNew(filepath.Join(dir, "other"), filepath.Join(dir, "name")); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestKeysBelowAPrefix(t *testing.T) {
+	t.Parallel()
+	s, dir := openStorage(t)
+	for _, key := range []string{"saved/a/record-2", "saved/a/pack-1", "saved/a/deep/x", "saved/ab/record-1", "saved/a/_odd", "listings/a"} {
+		if err := s.Put(t.Context(), key, strings.NewReader(key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := func(prefix string) []Entry {
+		t.Helper()
+		got, err := s.List(t.Context(), prefix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	want := []Entry{{"saved/a/_odd", 12}, {"saved/a/deep/x", 14}, {"saved/a/pack-1", 14}, {"saved/a/record-2", 16}}
+	if d := cmp.Diff(want, list("saved/a/")); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+	folders, err := s.Folders(t.Context(), "saved/")
+	if d := cmp.Diff([]string{"a", "ab"}, folders); d != "" || err != nil {
+		t.Errorf("%v (-want +got)\n%s", err, d)
+	}
+	if none, err := s.Folders(t.Context(), "nothing/"); len(none) > 0 || err != nil {
+		t.Errorf("%v, %v", none, err)
+	}
+	e, err := s.Stat(t.Context(), "saved/a/pack-1")
+	if d := cmp.Diff(Entry{"saved/a/pack-1", 14}, e); d != "" || err != nil {
+		t.Errorf("%v (-want +got)\n%s", err, d)
+	}
+	for _, key := range []string{"saved/a", "saved/none"} {
+		if _, err := s.Stat(t.Context(), key); stint.CodeOf(err) != stint.NotFound {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	for range 2 {
+		if err := s.DeleteAll(t.Context(), "saved/a/"); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := s.DeleteAll(t.Context(), "never/there/"); err != nil {
+		t.Error(err)
+	}
+	left := map[string]string{"listings": "/", "listings/a": "listings/a", "saved": "/", "saved/ab": "/", "saved/ab/record-1": "saved/ab/record-1", "tmp": "/"}
+	if d := cmp.Diff(left, stored(t, dir)); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+	if _, err := s.List(t.Context(), "saved/ab"); stint.CodeOf(err) != stint.Invalid {
+		t.Errorf("a prefix that ends within a name: %v", err)
+	}
+	if none := list("saved/a/"); len(none) > 0 {
+		t.Errorf("got %v", none)
+	}
+}
+
+func TestOnlyAStorageIsFound(t *testing.T) {
+	t.Parallel()
+	_, dir := openStorage(t)
+	if _, err := FindStorage("file://" + dir); err != nil {
+		t.Error(err)
+	}
+	other := tree(t, "file", "folder/x")
+	for path, want := range map[string]stint.Code{"/none": stint.NotFound, "/file": stint.Invalid, "/folder": stint.Invalid} {
+		if _, err := FindStorage(other + path); stint.CodeOf(err) != want || !strings.Contains(err.Error(), other+path) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if d := cmp.Diff(map[string]string{"file": "file", "folder": "/", "folder/x": "folder/x"}, files(t, other)); d != "" {
+		t.Errorf("looking for a storage left something: (-want +got)\n%s", d)
 	}
 }
 
@@ -143,7 +275,11 @@ func TestHostileKeysAreRefused(t *testing.T) {
 		_, location := s.Location(key)
 		_, get := s.Get(t.Context(), key)
 		_, _, blob := s.PutBlob(t.Context(), key, strings.NewReader(""), 1)
-		for _, err := range []error{location, get, blob, s.Put(t.Context(), key, strings.NewReader("")), s.Delete(t.Context(), key)} {
+		_, stat := s.Stat(t.Context(), key)
+		_, list := s.List(t.Context(), key+"/")
+		_, folders := s.Folders(t.Context(), key+"/")
+		create := s.Create(t.Context(), key, strings.NewReader(""))
+		for _, err := range []error{location, get, blob, stat, list, folders, create, s.DeleteAll(t.Context(), key+"/"), s.Put(t.Context(), key, strings.NewReader("")), s.Delete(t.Context(), key)} {
 			if stint.CodeOf(err) != stint.Invalid {
 				t.Errorf("%q: %v", key, err)
 			}

@@ -101,6 +101,10 @@ func newBoard(s Snapshot) *board {
 func (b *board) give(d coord.Demand) {
 	nodes := b.eligible(d)
 	left, slots := d.Ready, 0
+	avoided := make(map[stint.NodeID]int)
+	for _, l := range d.Loads {
+		avoided[l.Node] = l.Avoid
+	}
 	for _, p := range nodes {
 		slots += p.Slots
 	}
@@ -110,7 +114,7 @@ func (b *board) give(d coord.Demand) {
 		}
 		share := (left*p.Slots + slots - 1) / slots
 		slots -= p.Slots
-		n := min(share, target(p.Slots, d.MeanMillis)-p.load)
+		n := min(share, target(p.Slots, d.MeanMillis)-p.load, d.Ready-avoided[p.ID])
 		if n <= 0 {
 			continue
 		}
@@ -121,12 +125,13 @@ func (b *board) give(d coord.Demand) {
 }
 
 // eligible returns the nodes that may work for a demand: those that do not cool
-// down, at most MaxNodes, those that have work of it first.
+// down and may perform something of it, at most MaxNodes, those that have work of
+// it first.
 func (b *board) eligible(d coord.Demand) []*place {
 	var out []*place
 	loads := make(map[stint.NodeID]int, len(d.Loads))
 	for _, l := range d.Loads {
-		if p := b.byID[l.Node]; p != nil && !l.Cool {
+		if p := b.byID[l.Node]; p != nil && !l.Cool && (l.Avoid == 0 || l.Avoid < d.Ready) {
 			out = append(out, p)
 			loads[l.Node] = l.Queued + l.Begun
 		}

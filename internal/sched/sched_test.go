@@ -59,6 +59,12 @@ func TestPlace(t *testing.T) {
 	asked.Retracting = true
 	older := demand(execA, 1, 0, 1000, 40, 2, 0, 0)
 	older.Loads[0].Stage = 0
+	moved := demand(execA, 0, 5, 9000, 0, 0, 0, 0)
+	moved.Loads[0].Avoid = 5
+	some := demand(execA, 0, 5, 9000, 0, 0)
+	some.Loads[0].Avoid = 3
+	alone := demand(execA, 0, 5, 9000, 0, 1, 0, 0)
+	alone.MaxNodes, alone.Loads[0].Avoid = 1, 5
 	unknown := demand(execA, 0, 10, 1000, 0, 0)
 	unknown.Loads[0].Node = "n9"
 	for _, c := range []struct {
@@ -80,6 +86,9 @@ func TestPlace(t *testing.T) {
 		{"one operation goes to the emptiest node", nodes(2, 2), []coord.Demand{demand(execA, 0, 1, 9000, 0, 1, 0, 0)}, "A0 to n1 1"},
 		{"a node that cools down gets nothing", nodes(2, 2), []coord.Demand{cool}, "A0 to n1 4"},
 		{"at most so many nodes, those that have work of it first", nodes(2, 2, 2), []coord.Demand{few}, "A0 to n1 2"},
+		{"a node gets nothing of what is to go on elsewhere", nodes(2, 2), []coord.Demand{moved}, "A0 to n1 4"},
+		{"nor is it the one node that may work for it", nodes(2, 2), []coord.Demand{alone}, "A0 to n1 4"},
+		{"and no more than the rest", nodes(2), []coord.Demand{some}, "A0 to n0 2"},
 		{"a node without a session gets nothing", nodes(2), []coord.Demand{unknown}, ""},
 		{"the later stage comes first", nodes(1), []coord.Demand{demand(execA, 0, 1, 9000, 0, 0), demand(execA, 1, 1, 9000, 0, 0)}, "A1 to n0 1, A0 to n0 1"},
 		{"executions share a node", nodes(2), []coord.Demand{demand(execA, 0, 10, 9000, 0, 2), demand(execB, 0, 10, 9000, 0, 0)}, "A0 to n0 2"},

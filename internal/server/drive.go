@@ -3,8 +3,9 @@ package server
 import (
 	"context"
 	"errors"
-	"reflect"
-	"sync"
+	"fmt"
+	"runtime/debug"
+	"slices"
 	"time"
 
 	"stint"
@@ -23,6 +24,8 @@ const (
 // committed; it runs in the drive's goroutine and must not block.
 type input struct {
 	event    *coord.Event
+	wish     bool // the event is somebody's wish: if it cannot be done now, released is told why
+	reload   bool // the record was changed by somebody else than the drive: it is read again
 	ask      func(*coord.State)
 	released func(error)
 	placed   bool // a decision of the scheduler
@@ -35,18 +38,24 @@ type drive struct {
 	inbox  chan input
 	gone   chan struct{} // closed when nothing is taken from the inbox any more
 	over   bool          // why: the execution is settled; otherwise the server stops. Set before gone is closed
-	state  *coord.State  // nil: the record could not be read yet
+	entry  store.Entry
+	state  *coord.State // nil: the record could not be read yet
+	revive *coord.Event // takes up an execution that was settled; nil once that is recorded
+	greet  []attachment // nodes that attached before the state was read, and hold nothing of it
 
 	next      flight  // what was decided and is not being committed yet
 	flying    *flight // what is being committed; nil: nothing
 	committed chan error
-	results   chan stint.ErrandResult
-	errand    string // id of the errand under way
+	results   *mailbox        // of its errands
+	errands   map[string]bool // ids of those under way
+	written   chan struct{}   // closed when its latest record is written, or was not to be; nil: none was begun
 	wake      int64
-	saved     bool // the record has a snapshot with every chunk
-	stale     bool // the demands are to be published even if they are the same
-	unsaved   int  // records since the last snapshot
-	taken     int  // decisions of the scheduler that were acted on
+	saved     bool      // the record has a snapshot with every chunk
+	stale     bool      // the demands are to be published even if they are the same
+	reload    bool      // the record is to be read again
+	unsaved   int       // records since the last snapshot
+	taken     int       // decisions of the scheduler that were acted on
+	looked    time.Time // when the state was asked which nodes are drained
 	public    published
 }
 
@@ -55,18 +64,11 @@ type flight struct {
 	after    uint64
 	records  []coord.Record
 	messages []coord.Message
-	errand   *stint.Errand
+	errands  []coord.Dispatch
+	cancel   []string              // ids of errands
+	drained  map[stint.NodeID]bool // see [published]
 	released []func(error)
 	final    bool
-}
-
-// published is what others read of a drive without asking it.
-type published struct {
-	mu      sync.Mutex
-	demands []coord.Demand
-	version uint64 // of the demands; a decision is made once on each
-	taken   int    // decisions that the demands take into account
-	watch   map[chan struct{}]bool
 }
 
 func newDrive(s *Server, id stint.ExecutionID) *drive {
@@ -76,12 +78,12 @@ func newDrive(s *Server, id stint.ExecutionID) *drive {
 }
 
 // adopt makes a state the drive's own and drops whatever waited on another.
-func (d *drive) adopt(state *coord.State, saved bool) {
+func (d *drive) adopt(entry store.Entry, state *coord.State, saved bool) {
 	d.drop()
-	d.state, d.saved = state, saved
+	d.entry, d.state, d.saved = entry, state, saved
 	d.next = flight{after: state.Version()}
 	d.committed = make(chan error, 1)
-	d.results = make(chan stint.ErrandResult, 4)
+	d.results, d.errands = newMailbox(), make(map[string]bool)
 }
 
 // drop gives up the state and everything that waits for a commit.
@@ -94,7 +96,10 @@ func (d *drive) drop() {
 			released(stint.Errorf(stint.Unknown, "execution %s: the outcome of a commit is unknown; ask again", d.id))
 		}
 	}
-	d.state, d.flying, d.next, d.errand, d.unsaved, d.wake = nil, nil, flight{}, "", 0, 0
+	if d.results != nil {
+		d.server.fleet.cancelAll(d.results)
+	}
+	d.state, d.flying, d.next, d.errands, d.unsaved, d.wake, d.reload = nil, nil, flight{}, nil, 0, 0, false
 }
 
 // post puts an input into the inbox, or says that nothing is taken from it any
@@ -138,12 +143,44 @@ func (d *drive) refuse(in input) {
 // errDropped says that a commit did not succeed and the state is not to be used.
 var errDropped = errors.New("commit refused or unknown")
 
+// errReload says that the record was changed under the state.
+var errReload = errors.New("the record was changed")
+
+// errPanicked says that an execution did something to the drive that no execution
+// should do.
+var errPanicked = errors.New("the drive has failed")
+
+// guard runs the drive, and makes a panic an error of this execution alone.
+func (d *drive) guard(ctx context.Context) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v\n%s", errPanicked, r, debug.Stack())
+		}
+	}()
+	return d.run(ctx)
+}
+
 // run drives the state until the execution is settled (nil) or the state must
 // be dropped (an error), or ctx ends.
 func (d *drive) run(ctx context.Context) error {
 	d.take(d.state.Resume(nowMillis()))
+	if d.revive != nil {
+		d.step(input{event: d.revive})
+	}
+	for _, a := range d.greet {
+		d.step(input{event: a.event(stint.Holding{Execution: d.id})})
+	}
+	d.greet = nil
 	for _, g := range d.server.fleet.lost() { // it may have been told so and not have recorded it
 		d.step(input{event: g.event()})
+	}
+	for _, id := range d.state.Nodes() { // one that was removed, or is of another service, never comes back
+		if !d.server.fleet.knows(id) {
+			d.step(input{event: goneNode{id: id, lost: true}.event()})
+		}
+	}
+	for _, ask := range d.server.fleet.draining() {
+		d.step(input{event: &coord.Event{Drain: &ask}})
 	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -161,14 +198,19 @@ func (d *drive) run(ctx context.Context) error {
 		select {
 		case in := <-d.inbox:
 			d.step(in)
-			d.drain()
+			d.takeWaiting()
+			if d.reload {
+				return errReload
+			}
 		case err := <-d.committed:
 			if err := d.land(err); err != nil {
 				return err
 			}
-		case r := <-d.results:
-			d.errand = ""
-			d.step(input{event: &coord.Event{Result: &r}})
+		case <-d.results.came:
+			for _, r := range d.results.take() {
+				delete(d.errands, r.ID)
+				d.step(input{event: &coord.Event{Result: &r}})
+			}
 		case <-timer.C:
 			d.wake = 0
 			d.step(input{event: &coord.Event{}})
@@ -178,8 +220,12 @@ func (d *drive) run(ctx context.Context) error {
 	}
 }
 
-func (d *drive) drain() {
+// takeWaiting takes in what else is in the inbox.
+func (d *drive) takeWaiting() {
 	for range mostBatched {
+		if d.reload {
+			return // what comes behind is for the state that will be read
+		}
 		select {
 		case in := <-d.inbox:
 			d.step(in)
@@ -193,25 +239,36 @@ func (d *drive) step(in input) {
 	if in.placed {
 		d.taken++
 	}
+	d.reload = d.reload || in.reload
 	if in.event != nil {
 		in.event.At = nowMillis()
+		if in.wish {
+			if err := d.state.Refusal(*in.event); err != nil {
+				in.released(err)
+				return
+			}
+		}
+	}
+	if in.released != nil { // first: whatever becomes of it, somebody waits
+		d.next.released = append(d.next.released, in.released)
+	}
+	if in.event != nil {
 		d.stale = d.stale || *in.event == coord.Event{At: in.event.At}
 		d.take(d.state.Step(*in.event))
 	}
 	if in.ask != nil {
 		in.ask(d.state)
 	}
-	if in.released != nil {
-		d.next.released = append(d.next.released, in.released)
-	}
 }
 
+// take adds to what was decided. An errand that was decided and is cancelled before
+// it went out never does.
 func (d *drive) take(delta coord.Delta) {
+	d.next.errands = slices.DeleteFunc(d.next.errands, func(e coord.Dispatch) bool { return slices.Contains(delta.Cancel, e.Errand.ID) })
 	d.next.records = append(d.next.records, delta.Records...)
 	d.next.messages = append(d.next.messages, delta.Messages...)
-	if delta.Errand != nil {
-		d.next.errand = delta.Errand
-	}
+	d.next.errands = append(d.next.errands, delta.Errands...)
+	d.next.cancel = append(d.next.cancel, delta.Cancel...)
 	d.wake = delta.Wake
 }
 
@@ -222,6 +279,7 @@ func (d *drive) commit(ctx context.Context) error {
 		return nil
 	}
 	f := d.next
+	f.drained = d.drained()
 	if len(f.records) == 0 {
 		d.next = flight{after: f.after}
 		d.release(&f)
@@ -230,7 +288,7 @@ func (d *drive) commit(ctx context.Context) error {
 	d.unsaved += len(f.records)
 	batch := store.Batch{
 		Execution: d.id, Epoch: d.state.Epoch(), After: f.after, Records: f.records,
-		Status: d.state.Status(), Settled: d.state.Settled(),
+		Status: d.state.Status(), Settled: d.state.Settled(), Revive: d.revive != nil,
 	}
 	if f.final = batch.Settled; f.final || d.unsaved >= snapshotEvery {
 		pack := d.state.SnapshotAll
@@ -255,7 +313,7 @@ func (d *drive) land(err error) error {
 		return errors.Join(errDropped, err)
 	}
 	f := d.flying
-	d.flying = nil
+	d.flying, d.revive = nil, nil
 	d.release(f)
 	d.public.notify()
 	return nil
@@ -270,10 +328,17 @@ func (d *drive) release(f *flight) {
 		}
 		d.server.fleet.send(m.Node, d.id, d.linkMessages(m))
 	}
-	if f.errand != nil && f.errand.ID != d.errand {
-		d.errand = f.errand.ID
-		d.server.fleet.submitErrand(*f.errand, "", d.results)
+	for _, id := range f.cancel {
+		delete(d.errands, id)
+		d.server.fleet.cancelErrand(id)
 	}
+	for _, e := range f.errands {
+		if !d.errands[e.Errand.ID] {
+			d.errands[e.Errand.ID] = true
+			d.dispatch(e)
+		}
+	}
+	d.public.showDrained(f.drained)
 	for _, released := range f.released {
 		released(nil)
 	}
@@ -292,60 +357,63 @@ func (d *drive) linkMessages(m coord.Message) []link.ServerMessage {
 		return []link.ServerMessage{{Resend: &link.Resend{Execution: d.id, Ops: m.Resend}}}
 	case m.Ack != nil:
 		return []link.ServerMessage{{Ack: &link.Ack{Execution: d.id, Seq: m.Ack.Seq, Incarnation: m.Ack.Incarnation}}}
-	case m.Forget:
-		return []link.ServerMessage{{Forget: &link.Forget{Execution: d.id}}}
+	case m.Forget != nil:
+		return []link.ServerMessage{{Forget: &link.Forget{Execution: d.id, Keep: m.Forget.Keep}}}
+	case m.Suspend != nil:
+		return []link.ServerMessage{{Suspend: m.Suspend}}
+	case len(m.Drop) > 0:
+		return []link.ServerMessage{{Drop: &link.Drop{Execution: d.id, Ops: m.Drop}}}
 	}
 	return nil
 }
 
-// publish shows the scheduler what the execution wants now.
-func (d *drive) publish() {
-	demands := d.state.Demands(nowMillis())
-	p := &d.public
-	p.mu.Lock()
-	changed := d.stale || !reflect.DeepEqual(p.demands, demands)
-	if changed {
-		p.demands = demands
-		p.version++
+// dispatch has an errand run: by a node, but for those that are the server's own.
+func (d *drive) dispatch(e coord.Dispatch) {
+	if e.Errand.Kind != stint.ErrandRecord {
+		d.server.fleet.submitErrand(e.Errand, e.Node, d.results)
+		return
 	}
-	p.taken = d.taken
-	p.mu.Unlock()
-	d.stale = false
-	if changed {
-		d.server.want()
-	}
+	record := d.makeRecord(e.Errand)
+	results, before, written := d.results, d.written, make(chan struct{})
+	d.written = written
+	d.server.spawn(func(ctx context.Context) error {
+		defer close(written)
+		if before != nil { // the record of an earlier state must not take the place of this one
+			<-before
+		}
+		result := d.server.writeRecord(ctx, e.Errand, record)
+		if result.Error != nil && result.Error.Code == stint.Unavailable { // it is tried again
+			if err := d.withdrawUnused(ctx, e.Errand); err != nil {
+				d.server.Logger.WarnContext(ctx, "unused claim not withdrawn", "execution", string(d.id), "err", err)
+			}
+		}
+		d.removeUnwanted(ctx, e.Errand, result)
+		if over := d.server.refusedByEnd(ctx, e.Errand, result); over != nil {
+			_ = d.post(ctx, input{event: &coord.Event{Ended: over}}) // a drive that is gone begins again
+			return nil
+		}
+		results.put(result)
+		return nil
+	})
 }
 
-// want wakes the scheduler.
-func (s *Server) want() { signal(s.wanted) }
-
-// signal leaves a word in a channel with room for one, unless one is there.
-func signal(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
+// removeUnwanted removes a record that was on its way when its suspend was taken
+// back, or the execution came to its end: what there was may be cleared already,
+// and nobody would ever remove it, nor the claim that came with it.
+func (d *drive) removeUnwanted(ctx context.Context, e stint.Errand, written stint.ErrandResult) {
+	status := d.public.current() // shown before it has any effect
+	if written.Error != nil || status == "" || status == stint.Suspending || status == stint.Suspended {
+		return
 	}
-}
-
-func (p *published) notify() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for c := range p.watch {
-		signal(c)
+	generation := max(e.Generation, 1)
+	h, err := d.server.openHome(e.Storage)
+	if err == nil {
+		err = h.storage.Delete(ctx, recordKey(d.id, generation))
 	}
-}
-
-func (p *published) subscribe() (c chan struct{}, cancel func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.watch == nil {
-		p.watch = make(map[chan struct{}]bool)
+	if err == nil && status != stint.InProgress {
+		err = d.server.withdraw(ctx, h, d.id, generation)
 	}
-	c = make(chan struct{}, 1)
-	p.watch[c] = true
-	return c, func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.watch, c)
+	if err != nil {
+		d.server.Logger.WarnContext(ctx, "record not removed", "execution", string(d.id), "err", err)
 	}
 }

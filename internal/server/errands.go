@@ -1,22 +1,54 @@
 package server
 
 import (
+	"maps"
+	"sync"
+	"time"
+
 	"stint"
 	"stint/internal/link"
 )
+
+// mailbox takes in the results that somebody waits for, any number at once.
+type mailbox struct {
+	mu      sync.Mutex
+	results []stint.ErrandResult
+	came    chan struct{} // room for one
+}
+
+func newMailbox() *mailbox { return &mailbox{came: make(chan struct{}, 1)} }
+
+func (m *mailbox) put(r stint.ErrandResult) {
+	m.mu.Lock()
+	m.results = append(m.results, r)
+	m.mu.Unlock()
+	signal(m.came)
+}
+
+// take empties the mailbox.
+func (m *mailbox) take() []stint.ErrandResult {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := m.results
+	m.results = nil
+	return out
+}
 
 // errandUnderWay is an errand whose result is awaited.
 type errandUnderWay struct {
 	errand  stint.Errand
 	target  stint.NodeID  // "": any
 	session *link.Session // of the node that runs it; nil: none
-	reply   chan<- stint.ErrandResult
+	until   time.Time     // when another node is asked, too
+	wait    time.Duration // for the answer of the node that was asked last
+	reply   *mailbox
 }
 
-// submitErrand has a node run an errand; the result is sent on reply, which
-// must have room for it. The errand moves on to another node if its node leaves
-// and waits if there is none. An errand with the same id takes its place.
-func (f *fleet) submitErrand(e stint.Errand, target stint.NodeID, reply chan<- stint.ErrandResult) {
+// submitErrand has a node run an errand, the target if one is named; the result
+// is put into the mailbox. The errand moves on to another node if its node leaves
+// or does not answer for long, or waits until the target is back. An errand with
+// the same id takes its place.
+func (f *fleet) submitErrand(e stint.Errand, target stint.NodeID, reply *mailbox) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	u := &errandUnderWay{errand: e, target: target, reply: reply}
@@ -31,12 +63,27 @@ func (f *fleet) dispatchErrand(u *errandUnderWay) {
 	f.turn++
 	for i := range members {
 		m := members[(f.turn+i)%len(members)]
-		if m.session == nil || u.target != "" && m.doc.ID != u.target {
+		if m.session == nil || m.session == u.session || u.target != "" && m.doc.ID != u.target {
 			continue
 		}
 		if m.session.Send(link.ServerMessage{Errand: &u.errand}) == nil {
 			u.session = m.session
+			u.wait = max(2*u.wait, f.askAfter)
+			u.until = time.Now().Add(u.wait)
 			return
+		}
+	}
+}
+
+// askOthers gives errands that any node could do, and whose node has not answered
+// for long, to another node, too, which has twice as long. Of an errand that is
+// done twice, the first result counts.
+func (f *fleet) askOthers(now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, u := range f.errands {
+		if u.target == "" && u.session != nil && now.After(u.until) {
+			f.dispatchErrand(u)
 		}
 	}
 }
@@ -58,12 +105,8 @@ func (f *fleet) errandDone(r stint.ErrandResult) {
 	u := f.errands[r.ID]
 	delete(f.errands, r.ID)
 	f.mu.Unlock()
-	if u == nil {
-		return
-	}
-	select {
-	case u.reply <- r:
-	default: // an earlier result of the same errand is still there
+	if u != nil {
+		u.reply.put(r)
 	}
 }
 
@@ -71,4 +114,15 @@ func (f *fleet) cancelErrand(id string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.errands, id)
+}
+
+// cancelAll gives up every errand whose result would go into a mailbox.
+func (f *fleet) cancelAll(reply *mailbox) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dropErrands(reply)
+}
+
+func (f *fleet) dropErrands(reply *mailbox) {
+	maps.DeleteFunc(f.errands, func(_ string, u *errandUnderWay) bool { return u.reply == reply })
 }

@@ -75,14 +75,14 @@ func TestARestartedServerGoesOnWithNodesInTheSameIncarnation(t *testing.T) {
 		n.report(unacked, stint.Report{Begun: []stint.Begun{{Job: g.Job, Ops: g.Ops}}, Done: []stint.Done{n.perform(g)}})
 		report = n.kept[unacked].reports[0]
 	})
-	n.await("an acknowledgement", func() bool { return n.kept[unacked].acked == 1 })
+	n.await("an acknowledgement", func() bool { return len(n.kept[unacked].reports) == 0 })
 	r.stop()
 	n.detach()
 	n.with(func() {
 		if n.was(func(m link.ServerMessage) bool { return m.Forget != nil }) {
 			t.Errorf("a server that stops has nodes forget: %+v", n.heard)
 		}
-		n.kept[unacked].acked, n.kept[unacked].reports = 0, append([]stint.Report{report}, n.kept[unacked].reports...)
+		n.kept[unacked].reports = append([]stint.Report{report}, n.kept[unacked].reports...)
 		delete(n.kept, unseen)
 		delete(n.specs, unseen)
 		n.upTo = 0
@@ -348,4 +348,39 @@ func TestAStateWhoseCommitIsRefusedIsDroppedAndReadAgain(t *testing.T) {
 	n.attach(r)
 	r.awaitStatus(id, stint.Completed)
 	n.once()
+}
+
+func TestARetryWhoseCommitFailsIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	r := s.serve(nil)
+	n := s.node("a").wide().idle().attach(r)
+	req := s.numbers(3)
+	req.CompleteErrors = true
+	id := r.submit(req)
+	n.await("grants", func() bool { return n.granted(id) == 3 })
+	n.with(func() {
+		k := n.kept[id]
+		for _, g := range k.waiting {
+			for op := g.Ops.From; op < g.Ops.To; op++ {
+				n.report(id, stint.Report{Failures: []stint.Failure{{Job: g.Job, Op: op, Error: stint.Errorf(stint.Invalid, "no")}}})
+			}
+		}
+		k.waiting = nil
+	})
+	n.work()
+	r.awaitStatus(id, stint.CompletedErrors)
+	r.stop()
+	n.detach()
+	r = s.serve(nil) // in another epoch than the execution's last
+	n.attach(r)
+	db := s.meddle()
+	s.exec(db, "CREATE TRIGGER full BEFORE INSERT ON journal BEGIN SELECT RAISE(ABORT, 'full'); END")
+	if _, err := r.Retry(t.Context(), id); stint.CodeOf(err) != stint.Unknown {
+		t.Errorf("a retry that is not committed: %s %v", stint.CodeOf(err), err)
+	}
+	s.exec(db, "DROP TRIGGER full")
+	n.await("the session is ended", n.closed)
+	n.idle().attach(r)
+	r.awaitStatus(id, stint.InProgress)
 }

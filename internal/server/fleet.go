@@ -11,14 +11,15 @@ import (
 	"stint"
 	"stint/internal/coord"
 	"stint/internal/link"
-	"stint/internal/object"
 	"stint/internal/sched"
+	"stint/internal/store"
 )
 
 // fleet is who is there: nodes and their sessions, live executions, errands
 // under way. The mutex guards maps alone and is held for no call that waits.
 type fleet struct {
 	awayAfter, lostAfter time.Duration
+	askAfter             time.Duration
 
 	mu       sync.Mutex
 	sessions uint64 // attached so far
@@ -27,8 +28,11 @@ type fleet struct {
 	errands  map[string]*errandUnderWay
 	outputs  map[string]stint.ExecutionID // location to who writes there
 	turn     int                          // whose turn it is to run an errand
+	drains   []coord.DrainAsk             // of the nodes that are to be drained; replaced, never changed
+	kept     map[stint.ExecutionID]int64  // until when nodes keep blocks of executions that have ended, in ms since 1970
 	arrived  chan struct{}                // closed, and renewed, when a node attaches
 	closed   bool                         // nobody attaches any more
+	seized   map[stint.ExecutionID]bool   // being resumed: one request at a time
 }
 
 // member is a node as this server knows it.
@@ -37,29 +41,25 @@ type member struct {
 	number  uint64        // of its latest session; 0: none since this server began
 	session *link.Session // nil: none
 	specs   map[stint.ExecutionID]bool
-	silent  time.Time // since when there is no session
-	told    bool      // that it is lost: to every drive
-}
-
-// attachment is a node and the number of the session it attached by.
-type attachment struct {
-	node    stint.Node
-	session uint64
-}
-
-func (a attachment) event(h stint.Holding) *coord.Event {
-	return &coord.Event{Attach: &coord.Attach{Node: a.node, Holding: h, Session: a.session}}
+	silent  time.Time       // since when there is no session
+	told    bool            // that it is lost: to every drive
+	drain   *coord.DrainAsk // nil: it is not to be drained
 }
 
 // goneNode is a node that has been silent for too long since a session ended.
 type goneNode struct {
 	id      stint.NodeID
 	lost    bool
+	lostAt  time.Time // or will be, if it stays away
 	session uint64
 }
 
 func (g goneNode) event() *coord.Event {
-	return &coord.Event{Gone: &coord.Gone{Node: g.id, Lost: g.lost, Session: g.session}}
+	gone := &coord.Gone{Node: g.id, Lost: g.lost, Session: g.session}
+	if !g.lost {
+		gone.LostAt = g.lostAt.UnixMilli()
+	}
+	return &coord.Event{Gone: gone}
 }
 
 func (f *fleet) init(awayAfter, lostAfter time.Duration) {
@@ -69,19 +69,26 @@ func (f *fleet) init(awayAfter, lostAfter time.Duration) {
 	f.errands = make(map[string]*errandUnderWay)
 	f.outputs = make(map[string]stint.ExecutionID)
 	f.arrived = make(chan struct{})
+	f.kept = make(map[stint.ExecutionID]int64)
+	f.seized = make(map[stint.ExecutionID]bool)
 }
 
 // remember takes in the nodes of the record; they are silent from now on. Which
-// are lost, drives find out when they begin.
-func (f *fleet) remember(nodes []stint.Node, now time.Time) {
+// are lost or to be drained, drives find out when they begin.
+func (f *fleet) remember(nodes []store.KnownNode, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, n := range nodes {
 		if n.Status == stint.NodeReady {
 			n.Status = stint.NodeAway
 		}
-		f.nodes[n.ID] = &member{doc: n, silent: now, told: n.Status == stint.NodeLost}
+		m := &member{doc: n.Node, silent: now, told: n.Status == stint.NodeLost}
+		if n.Draining {
+			m.drain = &coord.DrainAsk{Node: n.ID, By: n.By}
+		}
+		f.nodes[n.ID] = m
 	}
+	f.noteDrains()
 }
 
 // add makes a drive known and returns the nodes that have a session.
@@ -89,6 +96,17 @@ func (f *fleet) add(d *drive) []attachment {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.drives[d.id] = d
+	return f.attachments()
+}
+
+// attached returns the nodes that have a session.
+func (f *fleet) attached() []attachment {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.attachments()
+}
+
+func (f *fleet) attachments() []attachment {
 	var out []attachment
 	for _, m := range f.sorted() {
 		if m.session != nil {
@@ -98,43 +116,20 @@ func (f *fleet) add(d *drive) []attachment {
 	return out
 }
 
-// reserve gives an output location to an execution that is not over, and returns
-// who has it: another, if it was given away already.
-func (f *fleet) reserve(location string, id stint.ExecutionID) stint.ExecutionID {
-	if canonical, err := object.ParseLocation(location); err == nil {
-		location = canonical
-	}
+// removeDrive makes a drive unknown: its execution is settled, and nodes keep its
+// blocks until a time.
+func (f *fleet) removeDrive(d *drive, keep, now int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if holder, taken := f.outputs[location]; taken {
-		return holder
+	maps.DeleteFunc(f.kept, func(_ stint.ExecutionID, until int64) bool { return until <= now })
+	if keep > now {
+		f.kept[d.id] = keep
 	}
-	f.outputs[location] = id
-	return id
-}
-
-// free gives back what an execution reserved.
-func (f *fleet) free(id stint.ExecutionID) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.release(id)
-}
-
-func (f *fleet) release(id stint.ExecutionID) {
-	maps.DeleteFunc(f.outputs, func(_ string, holder stint.ExecutionID) bool { return holder == id })
-}
-
-// removeDrive makes a drive unknown: its execution is settled.
-func (f *fleet) removeDrive(d *drive) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.drives, d.id)
-	f.release(d.id)
-	for id, u := range f.errands {
-		if u.reply == d.results {
-			delete(f.errands, id)
-		}
+	if f.drives[d.id] == d {
+		delete(f.drives, d.id)
+		f.release(d.id)
 	}
+	f.dropErrands(d.results)
 	for _, m := range f.nodes {
 		delete(m.specs, d.id)
 	}
@@ -155,6 +150,13 @@ func (f *fleet) drive(id stint.ExecutionID) *drive {
 	return f.drives[id]
 }
 
+// forget is what a node is told that still has to do with an execution that is not live.
+func (f *fleet) forget(id stint.ExecutionID) link.ServerMessage {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return link.ServerMessage{Forget: &link.Forget{Execution: id, Keep: f.kept[id]}}
+}
+
 func (f *fleet) liveDrives() []*drive {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -166,12 +168,23 @@ func (f *fleet) liveDrives() []*drive {
 	return out
 }
 
+// working counts the live executions that are not suspended.
+func (f *fleet) working() int {
+	n := 0
+	for _, d := range f.liveDrives() {
+		if d.public.current() != stint.Suspended {
+			n++
+		}
+	}
+	return n
+}
+
 func (f *fleet) readyNodes() []sched.Node {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var out []sched.Node
 	for _, m := range f.sorted() {
-		if m.session != nil {
+		if m.session != nil && m.drain == nil {
 			out = append(out, sched.Node{ID: m.doc.ID, Incarnation: m.doc.Incarnation, Slots: m.doc.Slots})
 		}
 	}
@@ -208,87 +221,10 @@ func (f *fleet) documents(now time.Time) []stint.Node {
 		if n.Seen = m.silent; m.session != nil {
 			n.Seen = now
 		}
+		f.showDrain(&n, m)
 		out = append(out, n)
 	}
 	return out
-}
-
-// attach puts a session in the place of the node's earlier one. The error is a
-// refusal: a newer incarnation of the node is there, or the server is stopping.
-func (f *fleet) attach(doc stint.Node, s *link.Session) (attachment, []*drive, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed {
-		return attachment{}, nil, errStopping()
-	}
-	old := f.nodes[doc.ID]
-	if old != nil && old.doc.Incarnation > doc.Incarnation {
-		return attachment{}, nil, stint.Errorf(stint.Conflict, "stale_incarnation: node %s has started %d times; this is its start %d", doc.ID, old.doc.Incarnation, doc.Incarnation)
-	}
-	if old != nil {
-		doc.Since = old.doc.Since
-	}
-	if old != nil && old.session != nil {
-		old.session.Close(stint.Errorf(stint.Conflict, "node %s has attached again", doc.ID))
-	}
-	f.sessions++
-	f.nodes[doc.ID] = &member{doc: doc, number: f.sessions, session: s, specs: make(map[stint.ExecutionID]bool)}
-	close(f.arrived)
-	f.arrived = make(chan struct{})
-	drives := make([]*drive, 0, len(f.drives))
-	for _, d := range f.drives {
-		drives = append(drives, d)
-	}
-	return attachment{doc, f.sessions}, drives, nil
-}
-
-// detach notes that a session ended, unless a newer one has taken its place.
-func (f *fleet) detach(id stint.NodeID, s *link.Session, now time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if m := f.nodes[id]; m != nil && m.session == s {
-		m.session, m.silent = nil, now
-		if m.doc.Status != stint.NodeLost {
-			m.doc.Status = stint.NodeAway
-		}
-	}
-	for _, u := range f.errands {
-		if u.session == s {
-			u.session = nil
-			f.dispatchErrand(u)
-		}
-	}
-}
-
-// close ends all sessions and lets nobody attach any more.
-func (f *fleet) close() {
-	f.mu.Lock()
-	f.closed = true
-	close(f.arrived)
-	f.mu.Unlock()
-	f.closeSessions("the server is stopping")
-}
-
-func errStopping() error { return stint.Errorf(stint.Unavailable, "the server is stopping") }
-
-// closeSessions has all nodes attach anew.
-func (f *fleet) closeSessions(why string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, m := range f.nodes {
-		if m.session != nil {
-			m.session.Close(stint.Errorf(stint.Unavailable, "%s", why))
-		}
-	}
-}
-
-// closeSession has a node attach anew.
-func (f *fleet) closeSession(id stint.NodeID, why string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if m := f.nodes[id]; m != nil && m.session != nil {
-		m.session.Close(stint.Errorf(stint.Unavailable, "%s", why))
-	}
 }
 
 // silent returns the nodes that have been silent for long enough to be away, in
@@ -307,7 +243,7 @@ func (f *fleet) silent(now time.Time) []goneNode {
 			m.doc.Status, m.told = stint.NodeLost, true
 		}
 		if lost || since >= f.awayAfter {
-			out = append(out, goneNode{id: m.doc.ID, lost: lost, session: m.number})
+			out = append(out, goneNode{id: m.doc.ID, lost: lost, lostAt: m.silent.Add(f.lostAfter), session: m.number})
 		}
 	}
 	return out
@@ -323,39 +259,6 @@ func (f *fleet) markLost(ids []stint.NodeID) {
 			if m.session != nil {
 				m.session.Close(stint.Errorf(stint.Conflict, "another node has joined under the name %q", m.doc.Name))
 			}
-		}
-	}
-}
-
-// send gives a node messages about an execution, if it has a session: what it
-// misses, it is told when it attaches. A spec goes out once per session.
-func (f *fleet) send(id stint.NodeID, x stint.ExecutionID, messages []link.ServerMessage) {
-	f.mu.Lock()
-	m := f.nodes[id]
-	var session *link.Session
-	known := false
-	if m != nil && m.session != nil {
-		session, known = m.session, m.specs[x]
-		for _, msg := range messages {
-			switch {
-			case msg.Spec != nil:
-				m.specs[x] = true
-			case msg.Forget != nil:
-				delete(m.specs, x)
-			}
-		}
-	}
-	f.mu.Unlock()
-	if session == nil {
-		return
-	}
-	for _, msg := range messages {
-		if msg.Spec != nil && known {
-			continue
-		}
-		if err := session.Send(msg); err != nil {
-			session.Close(err) // it attaches again and is told what it misses
-			return
 		}
 	}
 }

@@ -3,9 +3,14 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -35,7 +40,9 @@ type node struct {
 	heard   []link.ServerMessage
 	specs   map[stint.ExecutionID]*stint.Spec
 	kept    map[stint.ExecutionID]*kept
-	begun   map[string]int // performances by operation
+	said    map[stint.ExecutionID]uint64           // reports made, of executions that were forgotten too
+	begun   map[string]int                         // performances by operation
+	output  map[stint.ExecutionID][]stint.StageOps // kept as a cache
 	errand  func(stint.Errand) *stint.ErrandResult
 }
 
@@ -44,7 +51,6 @@ type kept struct {
 	grants  []stint.Grant // of this incarnation
 	waiting []stint.Grant // not performed
 	reports []stint.Report
-	acked   uint64
 }
 
 func (s *site) node(name string) *node {
@@ -64,7 +70,7 @@ func (s *site) node(name string) *node {
 	n := &node{
 		t: s.t, keys: keys, storage: storage,
 		hello: link.Hello{Version: "test", Node: id, Name: name, Incarnation: 1, Slots: 2, Cores: 2, Address: "127.0.0.1:9"},
-		begun: make(map[string]int), upTo: lastStage,
+		begun: make(map[string]int), output: make(map[stint.ExecutionID][]stint.StageOps), upTo: lastStage,
 	}
 	n.forgetAll()
 	s.t.Cleanup(n.detach)
@@ -98,6 +104,7 @@ func (n *node) id() stint.NodeID { return n.hello.Node }
 
 func (n *node) forgetAll() {
 	n.specs, n.kept = make(map[stint.ExecutionID]*stint.Spec), make(map[stint.ExecutionID]*kept)
+	n.said = make(map[stint.ExecutionID]uint64)
 }
 
 // dial makes a session with what the node holds, and sends what is not acknowledged.
@@ -108,7 +115,7 @@ func (n *node) dial(r *running) error {
 	h := n.hello
 	for _, id := range n.executions() {
 		k := n.kept[id]
-		holding := stint.Holding{Execution: id, LastSeq: k.acked + uint64(len(k.reports))}
+		holding := stint.Holding{Execution: id, LastSeq: n.said[id]}
 		for _, g := range k.grants {
 			holding.Jobs = append(holding.Jobs, g.Job)
 		}
@@ -191,12 +198,13 @@ func (n *node) take(m link.ServerMessage) {
 		n.accept(*m.Grant)
 	case m.Ack != nil:
 		if k := n.kept[m.Ack.Execution]; k != nil {
-			k.acked = max(k.acked, m.Ack.Seq)
 			k.reports = slices.DeleteFunc(k.reports, func(r stint.Report) bool { return r.Seq <= m.Ack.Seq })
 		}
 	case m.Forget != nil:
 		delete(n.specs, m.Forget.Execution)
 		delete(n.kept, m.Forget.Execution)
+	case m.Suspend != nil:
+		n.suspend(*m.Suspend)
 	case m.Errand != nil:
 		if result := n.run(*m.Errand); result != nil {
 			n.say(link.AgentMessage{Result: result})
@@ -240,20 +248,62 @@ func (n *node) performAll() {
 	}
 }
 
+// suspend returns what was granted and not performed. n.mu is held.
+func (n *node) suspend(m stint.Suspend) {
+	k := n.kept[m.Execution]
+	if k == nil {
+		return
+	}
+	var r stint.Report
+	k.waiting = slices.DeleteFunc(k.waiting, func(g stint.Grant) bool {
+		stops := len(m.Jobs) == 0 || slices.Contains(m.Jobs, g.Job)
+		if stops {
+			r.Returned = append(r.Returned, stint.Returned{Job: g.Job, Ops: []stint.Range{g.Ops}})
+		}
+		return stops
+	})
+	if len(r.Returned) > 0 {
+		n.report(m.Execution, r)
+	}
+}
+
 // perform makes what the operations of a job make.
 func (n *node) perform(g stint.Grant) stint.Done {
 	spec := n.specs[g.Execution]
 	d := stint.Done{Job: g.Job, Stage: g.Stage}
 	now := time.Now().UnixMilli()
+	n.output[g.Execution] = append(n.output[g.Execution], stint.StageOps{Stage: g.Stage, Ops: []stint.Range{g.Ops}})
 	for op := g.Ops.From; op < g.Ops.To; op++ {
 		n.begun[fmt.Sprintf("%s %d/%d", g.Execution, g.Stage, op)]++
-		d.Ops = append(d.Ops, stint.OpDone{Op: op, Start: now, End: now, RecordsIn: 1})
+		u := stint.OpDone{Op: op, Start: now, End: now, RecordsIn: 1}
+		if len(g.Subsets) > 0 {
+			u.InputSum = n.sum(g.Subsets[op-g.Ops.From])
+		}
+		d.Ops = append(d.Ops, u)
 		d.Counters = append(d.Counters, stint.CounterDelta{Op: op, Group: "test", Name: "performed", Value: 1})
 		if spec.Stages[g.Stage].Part {
 			d.Parts = append(d.Parts, n.part(spec, op))
 		}
 	}
 	return d
+}
+
+// sum reads a subset of whole objects.
+func (n *node) sum(subset stint.Subset) uint64 {
+	var all []byte
+	for _, p := range subset.Pieces {
+		f, err := object.Open(context.WithoutCancel(n.t.Context()), p.Object)
+		if err != nil {
+			n.t.Errorf("read input: %v", err)
+			continue
+		}
+		b, err := io.ReadAll(f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			n.t.Errorf("read input: %v", err)
+		}
+		all = append(all, b...)
+	}
+	return xxh3.Hash(all)
 }
 
 func (n *node) part(spec *stint.Spec, op uint32) stint.Part {
@@ -276,7 +326,8 @@ func (n *node) part(spec *stint.Spec, op uint32) stint.Part {
 func (n *node) report(id stint.ExecutionID, r stint.Report) {
 	k := n.kept[id]
 	r.Execution, r.Node, r.Incarnation = id, n.id(), n.hello.Incarnation
-	r.Seq = k.acked + uint64(len(k.reports)) + 1
+	n.said[id]++
+	r.Seq = n.said[id]
 	k.reports = append(k.reports, r)
 	n.say(link.AgentMessage{Report: &r})
 }
@@ -314,14 +365,141 @@ func (n *node) honest(e stint.Errand) *stint.ErrandResult {
 	case stint.ErrandProbe:
 		err = object.Probe(ctx, e.Output, e.Execution, e.Overwrite)
 	case stint.ErrandCommit:
+		if err = n.checkOwner(ctx, e); err != nil {
+			break
+		}
 		result.Bytes, err = object.Commit(ctx, e.Output, e.Execution, e.Program, e.Parts, e.Overwrite)
+		if err == nil {
+			err = n.storageOf(e).DeleteAll(ctx, "saved/"+string(e.Execution)+"/")
+		}
 	case stint.ErrandClear:
+		if err = n.checkOwner(ctx, e); err != nil {
+			break
+		}
 		err = object.Clear(ctx, e.Output, e.Execution)
+		if err == nil {
+			err = n.storageOf(e).DeleteAll(ctx, "saved/"+string(e.Execution)+"/")
+		}
 	case stint.ErrandLog:
 		result.Text = "log of " + string(e.Operation)
+	case stint.ErrandSave:
+		err = n.save(ctx, e, result)
+	case stint.ErrandCopy:
+		result.Ops = e.Ops
+	case stint.ErrandVerify:
+		err = n.verify(ctx, e, result)
+	case stint.ErrandInventory:
+		result.Held = n.output[e.Execution]
+	case stint.ErrandAdopt:
+		for _, p := range e.Parts {
+			staged, failed := object.Adopt(ctx, e.From, e.Output, e.Execution, p)
+			if failed == nil {
+				result.Parts = append(result.Parts, staged)
+			}
+			err = errors.Join(err, failed)
+		}
+	case stint.ErrandCompare:
+		for i, subset := range e.Subsets {
+			if n.sum(subset) == e.Sums[i] {
+				result.Ops = stint.AddToRanges(result.Ops, uint32(i))
+			}
+		}
+	case stint.ErrandRecord:
+		err = stint.Errorf(stint.Invalid, "errand %s: the server does it", e.Kind)
 	}
 	result.Error = stint.AsError(err)
 	return result
+}
+
+// checkOwner refuses an errand under a generation that is not the latest.
+func (n *node) checkOwner(ctx context.Context, e stint.Errand) error {
+	list, err := n.storageOf(e).List(ctx, "saved/"+string(e.Execution)+"/")
+	if err != nil {
+		return err
+	}
+	for _, there := range list {
+		digits, ok := strings.CutPrefix(there.Key, "saved/"+string(e.Execution)+"/owner-")
+		if generation, err := strconv.ParseUint(digits, 10, 64); ok && err == nil && generation > max(e.Generation, 1) {
+			return stint.Errorf(stint.Conflict, "owned_elsewhere: generation %d was claimed", generation)
+		}
+	}
+	return nil
+}
+
+func (n *node) storageOf(e stint.Errand) *object.Storage {
+	if e.Storage == "" {
+		return n.storage
+	}
+	storage, err := object.FindStorage(e.Storage)
+	if err != nil {
+		n.t.Errorf("storage of errand %s: %v", e.Kind, err)
+		return n.storage
+	}
+	return storage
+}
+
+// save makes a pack that names the operations, as if it had their output.
+func (n *node) save(ctx context.Context, e stint.Errand, result *stint.ErrandResult) error {
+	content := fmt.Sprint(e.Stage, e.Ops)
+	key := e.Prefix + "-0"
+	result.Packs = []stint.Pack{{Key: key, Bytes: int64(len(content)), Sum: xxh3.HashString(content), Stage: e.Stage, Ops: e.Ops}}
+	return n.storageOf(e).Put(ctx, key, strings.NewReader(content))
+}
+
+// verify looks for what an execution resumes from, as a real node does but for
+// the contents of packs.
+func (n *node) verify(ctx context.Context, e stint.Errand, result *stint.ErrandResult) error {
+	for _, p := range e.Packs {
+		if found, err := n.storageOf(e).Stat(ctx, p.Key); err != nil || found.Size != p.Bytes {
+			result.Faults = append(result.Faults, "a pack is missing: "+path.Base(p.Key))
+			result.Bad = append(result.Bad, stint.BadCopy{Pack: p.Key, Stage: p.Stage})
+		}
+	}
+	for _, p := range e.Parts {
+		path, err := object.Path(e.Output + "/_stint/" + string(e.Execution) + "/" + p.Name)
+		if err != nil {
+			return err
+		}
+		if info, err := os.Stat(path); err != nil || info.Size() != p.Bytes {
+			result.Faults = append(result.Faults, "a staged part is missing")
+			result.Parts = append(result.Parts, p)
+		}
+	}
+	if e.Listing.IsZero() {
+		return nil
+	}
+	f, err := n.storageOf(e).Get(ctx, "listings/"+e.Listing.String())
+	if stint.CodeOf(err) == stint.NotFound {
+		result.Faults = append(result.Faults, "the listing is missing")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	b, err := io.ReadAll(f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	var was stint.Listing
+	if err := wire.Unmarshal(b, &was); err != nil {
+		return err
+	}
+	now, err := object.List(ctx, e.Inputs)
+	if err != nil {
+		return err
+	}
+	for _, o := range now.Objects {
+		if !slices.Contains(was.Objects, o) {
+			result.Changes = append(result.Changes, stint.Change{Kind: stint.ObjectChanged, URL: o.URL})
+		}
+	}
+	for _, o := range was.Objects {
+		if !slices.ContainsFunc(now.Objects, func(there stint.Object) bool { return there.URL == o.URL }) {
+			result.Changes = append(result.Changes, stint.Change{Kind: stint.ObjectMissing, URL: o.URL})
+		}
+	}
+	result.Changed = int64(len(result.Changes))
+	return nil
 }
 
 // with does something while nothing else happens at the node.

@@ -31,7 +31,9 @@ func (s *Server) place(ctx context.Context) error {
 		case <-s.wanted:
 		case <-tick.C:
 			for _, d := range s.fleet.liveDrives() {
-				d.refresh()
+				if d.public.current() != stint.Suspended {
+					d.refresh()
+				}
 			}
 		case <-ctx.Done():
 			return ctx.Err()

@@ -15,16 +15,42 @@ import (
 // ask has the drive take in an event, or nothing, and returns the document
 // once all that was decided up to then is committed.
 func (d *drive) ask(ctx context.Context, ev *coord.Event) (stint.Execution, error) {
-	return question(ctx, d, ev, func(st *coord.State) stint.Execution { return st.Document(nowMillis()) })
+	return question(ctx, d, input{event: ev}, d.document)
+}
+
+// wish is [drive.ask] for an event that somebody wishes: if it cannot be done now
+// the error says why, and nothing has changed.
+func (d *drive) wish(ctx context.Context, ev *coord.Event) (stint.Execution, error) {
+	return question(ctx, d, input{event: ev, wish: true}, d.document)
+}
+
+func (d *drive) document(st *coord.State) stint.Execution {
+	return d.public.explain(d.server.documentOf(st))
+}
+
+// documentOf makes the document about an execution. A state does not know what
+// its service's own storage is called.
+func (s *Server) documentOf(st *coord.State) stint.Execution {
+	doc := st.Document(nowMillis())
+	if doc.Saved.Location == "" && doc.Generation > 0 {
+		doc.Saved.Location = s.StorageURL
+	}
+	return doc
 }
 
 // question has the drive take in an event, or nothing, then look at its state,
 // and returns what look saw when that is committed. look runs in the drive's
 // goroutine, maybe when nobody waits for it any more.
-func question[T any](ctx context.Context, d *drive, ev *coord.Event, look func(*coord.State) T) (T, error) {
+func question[T any](ctx context.Context, d *drive, in input, look func(*coord.State) T) (T, error) {
 	var seen, nothing T
 	done := make(chan error, 1)
-	in := input{event: ev, ask: func(st *coord.State) { seen = look(st) }, released: func(err error) { done <- err }}
+	in.ask = func(st *coord.State) { seen = look(st) }
+	in.released = func(err error) {
+		if in.event == nil && stint.CodeOf(err) == stint.Unknown { // a question changes nothing
+			err = stint.Errorf(stint.Unavailable, "%w", err)
+		}
+		done <- err
+	}
 	if err := d.post(ctx, in); err != nil {
 		return nothing, err
 	}
@@ -55,7 +81,7 @@ func (s *Server) Show(ctx context.Context, id stint.ExecutionID) (stint.Executio
 	if err != nil {
 		return stint.Execution{}, err
 	}
-	return state.Document(nowMillis()), nil
+	return s.documentOf(state), nil
 }
 
 // settled reads an execution that is not live from the record.
@@ -113,7 +139,7 @@ func unreadable(l store.Listed, err error) stint.Execution {
 func (s *Server) Operations(ctx context.Context, id stint.ExecutionID, f stint.OperationFilter) ([]stint.Operation, uint64, error) {
 	look := func(st *coord.State) page { return operations(st, f) }
 	if d := s.fleet.drive(id); d != nil {
-		p, err := question(ctx, d, nil, look)
+		p, err := question(ctx, d, input{}, look)
 		if stint.CodeOf(err) != stint.NotFound {
 			return p.operations, p.next, err
 		}
@@ -217,6 +243,11 @@ func (s *Server) subscribe(id stint.ExecutionID) (<-chan struct{}, func()) {
 // clearing of its data goes on.
 func (s *Server) Terminate(ctx context.Context, id stint.ExecutionID) (stint.Execution, error) {
 	if d := s.fleet.drive(id); d != nil {
+		release, err := s.prepareTerminate(ctx, d)
+		if err != nil {
+			return stint.Execution{}, err
+		}
+		defer release()
 		doc, err := d.ask(ctx, &coord.Event{Terminate: true})
 		if err != nil && stint.CodeOf(err) != stint.NotFound {
 			return doc, err
@@ -269,7 +300,7 @@ func (s *Server) holder(ctx context.Context, id stint.ExecutionID, op stint.Oper
 	if d == nil {
 		return "", stint.Errorf(stint.NotFound, "execution %s is over; what its operations wrote to standard error is gone, but for failed attempts", id)
 	}
-	node, err := question(ctx, d, nil, func(st *coord.State) stint.NodeID {
+	node, err := question(ctx, d, input{}, func(st *coord.State) stint.NodeID {
 		for k, spec := range st.Stages() {
 			if spec.Name == stage && n < spec.Operations {
 				return st.Operation(k, n).Node

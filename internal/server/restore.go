@@ -5,22 +5,31 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/zeebo/blake3"
+
 	"stint"
 	"stint/internal/coord"
+	"stint/internal/object"
 	"stint/internal/plan"
 	"stint/internal/store"
 	"stint/internal/wire"
 )
 
-// restore makes the state of what the record holds. A record that makes no sense
-// is an error, whatever it does to who reads it: the others are to go on.
-func (s *Server) restore(ctx context.Context, l store.Loaded) (_ *coord.State, err error) {
+// restore makes the state of what the record holds.
+func (s *Server) restore(ctx context.Context, l store.Loaded) (*coord.State, error) {
+	return s.restoreFrom(ctx, s.Storage, l)
+}
+
+// restoreFrom is [Server.restore] with the listing in some storage. A record that
+// makes no sense is an error, whatever it does to who reads it: the others are to
+// go on.
+func (*Server) restoreFrom(ctx context.Context, storage *object.Storage, l store.Loaded) (_ *coord.State, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = stint.Errorf(stint.Internal, "record of execution %s: makes no sense: %v", l.ID, r)
 		}
 	}()
-	listing, err := s.readListing(ctx, l.Listing)
+	listing, err := readListing(ctx, storage, l.Listing)
 	if err != nil {
 		return nil, err
 	}
@@ -46,16 +55,22 @@ func (s *Server) restore(ctx context.Context, l store.Loaded) (_ *coord.State, e
 // maxListing is the size of the longest listing blob, in bytes.
 const maxListing = 1 << 30
 
-func (s *Server) readListing(ctx context.Context, digest stint.Digest) (stint.Listing, error) {
+func readListing(ctx context.Context, storage *object.Storage, digest stint.Digest) (stint.Listing, error) {
 	var listing stint.Listing
 	key := "listings/" + digest.String()
-	f, err := s.Storage.Get(ctx, key)
+	f, err := storage.Get(ctx, key)
+	if stint.CodeOf(err) == stint.NotFound {
+		return listing, stint.Errorf(stint.NotFound, "the listing of the input is missing: %s", key)
+	}
 	if err != nil {
 		return listing, err
 	}
 	b, err := readAll(f, maxListing)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return listing, fmt.Errorf("read %s: %w", key, err)
+	}
+	if got := blake3.Sum256(b); got != digest {
+		return listing, stint.Errorf(stint.Invalid, "%s was altered: its digest is %s", key, stint.Digest(got))
 	}
 	return listing, wire.Unmarshal(b, &listing)
 }

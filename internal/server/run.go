@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -15,6 +16,7 @@ import (
 const (
 	firstWait = 100 * time.Millisecond
 	mostWait  = 10 * time.Second
+	longWait  = 10 * time.Minute // of an execution whose drive fails: others must not have to do with it all the time
 )
 
 // errFenced says that this server's time is over: whatever it does from here on
@@ -34,6 +36,9 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	s.epoch = epoch
+	if s.service, err = s.DB.Service(ctx); err != nil {
+		return err
+	}
 	nodes, err := s.DB.Nodes(ctx)
 	if err != nil {
 		return err
@@ -55,12 +60,15 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { return s.place(ctx) })
 	group.Go(func() error { return s.watchFleet(ctx) })
+	group.Go(func() error { return s.watchSchedule(ctx) })
+	group.Go(func() error { return s.watchEnded(ctx) })
 	close(s.ready)
 	for {
 		select {
-		case d := <-s.starts:
-			group.Go(func() error { return s.runDrive(ctx, d) })
+		case task := <-s.tasks:
+			group.Go(func() error { return task(ctx) })
 		case <-ctx.Done():
+			close(s.ending)
 			err := group.Wait()
 			if errors.Is(err, context.Canceled) {
 				return nil
@@ -70,12 +78,20 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
+// spawn has Run run a task, and wait for its end; false: Run is ending.
+func (s *Server) spawn(task func(context.Context) error) bool {
+	select {
+	case s.tasks <- task:
+		return true
+	case <-s.ending:
+		return false
+	}
+}
+
 // start makes a new drive live.
 func (s *Server) start(ctx context.Context, d *drive) error {
 	nodes := s.fleet.add(d)
-	select {
-	case s.starts <- d:
-	case <-s.done:
+	if !s.spawn(func(ctx context.Context) error { return s.runDrive(ctx, d) }) {
 		return errStopping()
 	}
 	for _, a := range nodes {
@@ -90,16 +106,27 @@ func (s *Server) start(ctx context.Context, d *drive) error {
 // often as its state had to be dropped.
 func (s *Server) runDrive(ctx context.Context, d *drive) error {
 	defer s.retire(d)
-	for wait := firstWait; ; wait = min(2*wait, mostWait) {
+	most := mostWait
+	for wait := firstWait; ; wait = min(2*wait, most) {
 		if d.state != nil {
 			began := time.Now()
-			err := d.run(ctx)
+			err := d.guard(ctx)
 			if d.over = err == nil; d.over || ctx.Err() != nil {
 				return nil
 			}
-			s.Logger.WarnContext(ctx, "state dropped", "execution", string(d.id), "err", err)
+			if errors.Is(err, errReload) && s.reload(ctx, d) == nil {
+				d.greet = s.fleet.attached()
+				continue
+			}
+			most = mostWait
+			if errors.Is(err, errPanicked) {
+				most = longWait
+				s.Logger.ErrorContext(ctx, "execution quarantined", "execution", string(d.id), "err", err)
+			} else {
+				s.Logger.WarnContext(ctx, "state dropped", "execution", string(d.id), "err", err)
+			}
 			d.drop()
-			if time.Since(began) > mostWait {
+			if time.Since(began) > most {
 				wait = firstWait
 			}
 		}
@@ -145,7 +172,10 @@ func (s *Server) quarantined(ctx context.Context, d *drive, err error) {
 // what they hold of it.
 func (s *Server) retire(d *drive) {
 	if d.over {
-		s.fleet.removeDrive(d)
+		now := nowMillis()
+		s.fleet.removeDrive(d, d.keepUntil(now), now)
+	} else {
+		d.drop() // what was taken in may be committed yet
 	}
 	close(d.gone)
 	for {
@@ -158,6 +188,16 @@ func (s *Server) retire(d *drive) {
 	}
 }
 
+// keepUntil returns until when nodes keep the blocks of an execution that has just
+// been settled, for reuse by another.
+func (d *drive) keepUntil(now int64) int64 {
+	seconds := cmp.Or(d.entry.Request.Keep, int64(DefaultKeep.Seconds()))
+	if d.state == nil || d.state.Status() == stint.Terminated || seconds < 0 {
+		return 0
+	}
+	return now + seconds*1000
+}
+
 // dismiss answers an input that came too late.
 func (s *Server) dismiss(d *drive, in input) {
 	if in.released != nil {
@@ -167,10 +207,10 @@ func (s *Server) dismiss(d *drive, in input) {
 		return
 	}
 	if r := in.event.Report; r != nil {
-		s.fleet.send(r.Node, d.id, farewell(r))
+		s.fleet.send(r.Node, d.id, s.farewell(r))
 	}
 	if a := in.event.Attach; a != nil {
-		s.fleet.send(a.Node.ID, d.id, []link.ServerMessage{{Forget: &link.Forget{Execution: d.id}}})
+		s.fleet.send(a.Node.ID, d.id, []link.ServerMessage{s.fleet.forget(d.id)})
 	}
 }
 
@@ -180,6 +220,11 @@ func (s *Server) reload(ctx context.Context, d *drive) error {
 	if err != nil {
 		return err
 	}
+	if d.revive != nil && loaded.Settled {
+		loaded.Epoch = s.epoch // its owner's time is over: that it is revived is yet to be committed
+	} else {
+		d.revive = nil
+	}
 	if loaded.Epoch != s.epoch {
 		return errFenced
 	}
@@ -188,7 +233,7 @@ func (s *Server) reload(ctx context.Context, d *drive) error {
 		return err
 	}
 	s.fleet.reserve(loaded.Request.Output, d.id)
-	d.adopt(state, loaded.Snapshot != nil)
+	d.adopt(loaded.Entry, state, loaded.Snapshot != nil)
 	return nil
 }
 
@@ -207,6 +252,7 @@ func (s *Server) watchFleet(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		s.fleet.askOthers(time.Now())
 		for _, g := range s.fleet.silent(time.Now()) {
 			s.declareGone(ctx, g)
 		}

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"cmp"
+	"context"
 	"crypto/rand"
 	"log/slog"
 	"sync"
@@ -15,6 +17,8 @@ import (
 const (
 	DefaultAwayAfter = 30 * time.Second
 	DefaultLostAfter = 5 * time.Minute
+	DefaultAskAfter  = 2 * time.Minute
+	DefaultKeep      = 24 * time.Hour   // of blocks, when an execution has ended
 	nodeWait         = 30 * time.Second // for a first node, when something is submitted
 	errandWait       = 10 * time.Minute // for an errand of a submission
 	inboxLength      = 1024
@@ -35,26 +39,30 @@ type Server struct {
 	Validate  func(p stint.Program, params map[string]string) error
 	AwayAfter time.Duration // 0: DefaultAwayAfter
 	LostAfter time.Duration // 0: DefaultLostAfter
+	AskAfter  time.Duration // another node is asked, too, for an errand that one has not answered; 0: DefaultAskAfter
 
 	ready   chan struct{}
 	once    sync.Once
 	epoch   stint.Epoch
+	service int64 // tells this service from others that share a long-term storage
 	fleet   fleet
-	done    chan struct{} // closed when Run has ended
-	wanted  chan struct{} // demands changed; room for one
-	noticed chan struct{} // a node is lost; room for one
-	starts  chan *drive   // drives that Run is to run
+	ending  chan struct{}                    // closed when Run takes no more tasks
+	done    chan struct{}                    // closed when Run has ended
+	wanted  chan struct{}                    // demands changed; room for one
+	noticed chan struct{}                    // a node is lost; room for one
+	tasks   chan func(context.Context) error // that Run is to run
 }
 
 // Ready is closed when executions can be accepted.
 func (s *Server) Ready() <-chan struct{} {
 	s.once.Do(func() {
 		s.ready = make(chan struct{})
-		s.done = make(chan struct{})
+		s.ending, s.done = make(chan struct{}), make(chan struct{})
 		s.wanted = make(chan struct{}, 1)
 		s.noticed = make(chan struct{}, 1)
-		s.starts = make(chan *drive)
+		s.tasks = make(chan func(context.Context) error)
 		s.fleet.init(s.AwayAfter, s.LostAfter)
+		s.fleet.askAfter = cmp.Or(s.AskAfter, DefaultAskAfter)
 	})
 	return s.ready
 }

@@ -127,6 +127,12 @@ func TestASubmissionThatIsRefusedLeavesNothing(t *testing.T) {
 		{"bad limit", func(q *stint.Request) { q.Nodes = -1 }, stint.Invalid},
 		{"bad name", func(q *stint.Request) { q.Name = "a\x1b" }, stint.Invalid},
 		{"bad environment", func(q *stint.Request) { q.Environment = map[string]string{"a=b": ""} }, stint.Invalid},
+		{"negative replication", func(q *stint.Request) { q.Replication = -1 }, stint.Invalid},
+		{"too many copies", func(q *stint.Request) { q.Replication = 17 }, stint.Invalid},
+		{"unknown mode of saving", func(q *stint.Request) { q.Save = "never" }, stint.Invalid},
+		{"kept for ever", func(q *stint.Request) { q.Keep = 1 << 40 }, stint.Invalid},
+		{"reuse of what is no id", func(q *stint.Request) { q.Reuse = "last" }, stint.Invalid},
+		{"reuse of what never was", func(q *stint.Request) { q.Reuse = "x-zzzzzzzzzzzzzzzz" }, stint.NotFound},
 		{"output in the way", func(q *stint.Request) { q.Output = taken }, stint.Conflict},
 	} {
 		req := s.numbers(5)
@@ -217,7 +223,7 @@ func TestAListIsPagedWithoutGapsThoughManyCameInOneMillisecond(t *testing.T) {
 	var want []stint.ExecutionID
 	for i := range 7 {
 		id := stint.MakeExecutionID([]byte("abcdefghijklmno" + itoa(i)))
-		_, err := r.DB.Create(t.Context(), store.Entry{ID: id, Created: 1000, Epoch: 1, Request: s.numbers(i + 1)})
+		_, err := r.DB.Create(t.Context(), store.Entry{ID: id, Created: 1000, Epoch: 1, Request: s.numbers(i + 1)}, nil)
 		check(t, err)
 		want = slices.Insert(want, 0, id)
 	}

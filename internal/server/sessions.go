@@ -81,7 +81,7 @@ func (s *Server) announce(ctx context.Context, a attachment, holdings []stint.Ho
 		if s.fleet.drive(id) != nil {
 			continue // it began in this very moment
 		}
-		if err := session.Send(link.ServerMessage{Forget: &link.Forget{Execution: id}}); err != nil {
+		if err := session.Send(s.fleet.forget(id)); err != nil {
 			return err
 		}
 	}
@@ -121,7 +121,7 @@ func (s *Server) receiveReport(ctx context.Context, session *link.Session, node 
 			return err
 		}
 	}
-	for _, m := range farewell(r) {
+	for _, m := range s.farewell(r) {
 		if err := session.Send(m); err != nil {
 			return err
 		}
@@ -130,9 +130,9 @@ func (s *Server) receiveReport(ctx context.Context, session *link.Session, node 
 }
 
 // farewell answers a report of an execution that is over.
-func farewell(r *stint.Report) []link.ServerMessage {
+func (s *Server) farewell(r *stint.Report) []link.ServerMessage {
 	return []link.ServerMessage{
 		{Ack: &link.Ack{Execution: r.Execution, Seq: r.Seq, Incarnation: r.Incarnation}},
-		{Forget: &link.Forget{Execution: r.Execution}},
+		s.fleet.forget(r.Execution),
 	}
 }

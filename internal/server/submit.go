@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -52,7 +53,7 @@ func (s *Server) Submit(ctx context.Context, req stint.Request) (stint.Execution
 			if same, err := s.DB.ByKey(ctx, req.Key, digest); err == nil && same == holder {
 				return s.Show(ctx, holder)
 			}
-			return stint.Execution{}, stint.Errorf(stint.Conflict, "output %.200q: execution %s is writing there; wait for its end or give another location", req.Output, holder)
+			return stint.Execution{}, s.fleet.outputTaken(req.Output, holder)
 		}
 	}
 	doc, err := s.accept(ctx, id, digest, req)
@@ -64,59 +65,93 @@ func (s *Server) Submit(ctx context.Context, req stint.Request) (stint.Execution
 
 // accept prepares and records a request under an id.
 func (s *Server) accept(ctx context.Context, id stint.ExecutionID, digest stint.Digest, req stint.Request) (stint.Execution, error) {
-	entry, p, err := s.prepare(ctx, id, req)
+	made, err := s.prepare(ctx, id, req)
 	if err != nil {
 		return stint.Execution{}, err
 	}
-	entry.Digest = digest
-	return s.record(ctx, entry, p)
+	made.entry.Digest = digest
+	return s.record(ctx, made)
 }
 
 // prepare lists the input, makes the plan and probes the output, which lies in
-// system storage if the request names none.
-func (s *Server) prepare(ctx context.Context, id stint.ExecutionID, req stint.Request) (store.Entry, *plan.Plan, error) {
-	list := stint.Errand{ID: string(id) + "/list", Kind: stint.ErrandList, Execution: id, Inputs: req.Inputs, Output: req.Output}
-	if req.Output == "" {
-		var err error
-		if req.Output, err = s.Storage.Location("output/" + string(id)); err != nil {
-			return store.Entry{}, nil, err
-		}
-	}
-	entry := store.Entry{ID: id, Created: nowMillis(), Epoch: s.epoch, Request: req}
+// system storage if the request names none. What an earlier execution has
+// completed is taken over then.
+func (s *Server) prepare(ctx context.Context, id stint.ExecutionID, req stint.Request) (draft, error) {
 	if err := s.fleet.awaitNode(ctx); err != nil {
-		return entry, nil, err
+		return draft{}, err
 	}
-	listed, err := s.runErrand(ctx, list, "")
+	made, err := s.draft(ctx, id, req)
 	if err != nil {
-		return entry, nil, err
+		return made, err
 	}
-	entry.Listing = listed.Digest
-	listing, err := s.readListing(ctx, listed.Digest)
-	if err != nil {
-		return entry, nil, err
-	}
-	if entry.Choice, err = plan.Choose(req, listing); err != nil {
-		return entry, nil, err
-	}
-	p, err := plan.Make(id, req, listing, entry.Choice)
-	if err != nil {
-		return entry, nil, err
-	}
+	req = made.entry.Request
 	// Its outcome is waited for even if the caller has left: it leaves a folder.
 	probe := stint.Errand{ID: string(id) + "/probe", Kind: stint.ErrandProbe, Execution: id, Output: req.Output, Overwrite: req.Overwrite}
 	if _, err = s.runErrand(context.WithoutCancel(ctx), probe, ""); err != nil {
-		return entry, nil, err
+		return made, err
 	}
-	if err := ctx.Err(); err != nil {
-		s.discard(ctx, entry)
-		return entry, nil, err
+	if made.was != nil {
+		made.state, _, err = s.adopt(ctx, made, *made.was)
 	}
-	return entry, p, nil
+	if err = errors.Join(err, ctx.Err()); err != nil {
+		s.discard(ctx, made.entry)
+		return made, err
+	}
+	return made, nil
+}
+
+// draft is a plan and what is kept of it.
+type draft struct {
+	entry store.Entry
+	plan  *plan.Plan
+	was   *earlier     // whose completed operations it takes over; nil: nobody's
+	state *coord.State // that it begins with; nil: nothing done
+}
+
+// draft lists the input and makes the plan.
+func (s *Server) draft(ctx context.Context, id stint.ExecutionID, req stint.Request) (draft, error) {
+	list := stint.Errand{ID: string(id) + "/list", Kind: stint.ErrandList, Execution: id, Inputs: req.Inputs, Output: req.Output}
+	if req.Output == "" {
+		var err error
+		if req.Output, err = s.Storage.Location(ownOutput(id)); err != nil {
+			return draft{}, err
+		}
+	}
+	made := draft{entry: store.Entry{ID: id, Created: nowMillis(), Epoch: s.epoch, Request: req}}
+	listed, err := s.runErrand(ctx, list, "")
+	if err != nil {
+		return made, err
+	}
+	made.entry.Listing = listed.Digest
+	listing, err := readListing(ctx, s.Storage, listed.Digest)
+	if err != nil {
+		return made, err
+	}
+	if made.entry.Choice, err = plan.Choose(req, listing); err != nil {
+		return made, err
+	}
+	if req.Reuse != "" {
+		was, err := s.earlier(ctx, req.Reuse)
+		if err != nil {
+			return made, err
+		}
+		made.was, made.entry.Choice = &was, was.cutLike(req, listing, made.entry.Choice)
+	}
+	made.plan, err = plan.Make(id, req, listing, made.entry.Choice)
+	return made, err
 }
 
 // record commits a submission and starts driving it.
-func (s *Server) record(ctx context.Context, entry store.Entry, p *plan.Plan) (stint.Execution, error) {
-	created, err := s.create(context.WithoutCancel(ctx), entry)
+func (s *Server) record(ctx context.Context, made draft) (stint.Execution, error) {
+	entry, state := made.entry, made.state
+	var begun *store.Begun
+	if state != nil {
+		b := begunAt(state)
+		begun = &b
+	} else {
+		state = coord.New(made.plan, entry.Request, s.epoch, entry.Created)
+	}
+	created, err := s.create(context.WithoutCancel(ctx), entry, begun)
 	if stint.CodeOf(err) == stint.Unknown {
 		return stint.Execution{}, err
 	}
@@ -128,10 +163,9 @@ func (s *Server) record(ctx context.Context, entry store.Entry, p *plan.Plan) (s
 		return s.Show(ctx, created)
 	}
 	s.Logger.InfoContext(ctx, "execution accepted", "execution", string(entry.ID))
-	state := coord.New(p, entry.Request, s.epoch, entry.Created)
 	queued := state.Document(entry.Created)
 	d := newDrive(s, entry.ID)
-	d.adopt(state, false)
+	d.adopt(entry, state, begun != nil)
 	if doc, err := s.begin(ctx, d); err == nil {
 		return doc, nil
 	}
@@ -146,8 +180,8 @@ func (s *Server) begin(ctx context.Context, d *drive) (stint.Execution, error) {
 }
 
 // create commits a submission. If the outcome is unknown, the record is read.
-func (s *Server) create(ctx context.Context, entry store.Entry) (stint.ExecutionID, error) {
-	created, err := s.DB.Create(ctx, entry)
+func (s *Server) create(ctx context.Context, entry store.Entry, begun *store.Begun) (stint.ExecutionID, error) {
+	created, err := s.DB.Create(ctx, entry, begun)
 	if stint.CodeOf(err) != stint.Unknown {
 		return created.ID, err
 	}
@@ -186,8 +220,11 @@ func (s *Server) check(ctx context.Context, req stint.Request) error {
 		return stint.Errorf(stint.Invalid, "nodes %d, slots %d, attempts %d: expected 0 or more, attempts at most 100", req.Nodes, req.Slots, req.Attempts)
 	case req.Compression != "" && req.Compression != "none":
 		return stint.Errorf(stint.Invalid, "compression %.80q: expected none", req.Compression)
-	case len(s.fleet.liveDrives()) >= maxLive:
-		return stint.Errorf(stint.Unavailable, "queue_full: %d executions are not over; at most %d", maxLive, maxLive)
+	case s.fleet.working() >= maxLive:
+		return stint.Errorf(stint.Unavailable, "queue_full: %d executions are neither over nor suspended; at most %d", maxLive, maxLive)
+	}
+	if err := checkDurability(req); err != nil {
+		return err
 	}
 	if err := checkText("name", req.Name, maxName); err != nil {
 		return err
@@ -200,6 +237,32 @@ func (s *Server) check(ctx context.Context, req stint.Request) error {
 	}
 	return s.checkFiles(ctx, req.Program.Files)
 }
+
+// mostCopies bounds the replication of an execution.
+const mostCopies = 16
+
+// checkDurability refuses what is asked for the keeping of output and cannot be.
+func checkDurability(req stint.Request) error {
+	if req.Replication < 0 || req.Replication > mostCopies {
+		return stint.Errorf(stint.Invalid, "replication %d: expected 1 to %d", req.Replication, mostCopies)
+	}
+	switch req.Save {
+	case "", stint.SaveOnSuspend, stint.SaveContinuous:
+	default:
+		return stint.Errorf(stint.Invalid, "save %.80q: expected %s or %s", string(req.Save), stint.SaveOnSuspend, stint.SaveContinuous)
+	}
+	if req.Keep > maxKeepSeconds {
+		return stint.Errorf(stint.Invalid, "keep %d seconds: expected at most %d", req.Keep, int64(maxKeepSeconds))
+	}
+	if req.Reuse == "" {
+		return nil
+	}
+	_, err := stint.ParseExecutionID(string(req.Reuse))
+	return err
+}
+
+// maxKeepSeconds is ten years.
+const maxKeepSeconds = 10 * 366 * 24 * 3600
 
 func checkText(what, text string, most int) error {
 	if len(text) > most {
@@ -257,11 +320,12 @@ func requestDigest(req stint.Request) (stint.Digest, error) {
 func (s *Server) runErrand(ctx context.Context, e stint.Errand, target stint.NodeID) (stint.ErrandResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, errandWait)
 	defer cancel()
-	reply := make(chan stint.ErrandResult, 1)
+	reply := newMailbox()
 	s.fleet.submitErrand(e, target, reply)
 	defer s.fleet.cancelErrand(e.ID)
 	select {
-	case r := <-reply:
+	case <-reply.came:
+		r := reply.take()[0]
 		if r.Error != nil {
 			return r, r.Error
 		}

@@ -15,10 +15,13 @@ type agentProcess struct {
 	ledger      *agent.Ledger
 	slots       []*slot
 	ready       []*order
-	preparing   int
+	preparing   []*order
 	session     *session // nil: none
 	dead        bool
 	flushing    bool
+	errands     []string // ids of those in progress
+	forgets     int      // how often something was forgotten
+	results     []*stint.ErrandResult
 	forgotten   map[stint.ExecutionID]bool
 }
 
@@ -28,6 +31,9 @@ type order struct {
 	grant     *stint.Grant
 	op        uint32
 	inputs    []content
+	progress  float64 // of an earlier attempt, from its checkpoint
+	began     int64
+	takes     int64
 }
 
 // later has something happen while the process lives, after its pauses.
@@ -51,20 +57,35 @@ func (a *agentProcess) dial() {
 		if a.session != nil {
 			return
 		}
-		if w.server == nil || a.machine.linkUp > w.now {
+		server := a.machine.service.server
+		if server == nil || a.machine.linkUp > w.now {
 			a.dial()
 			return
 		}
-		s := &session{world: w, server: w.server, agent: a}
+		s := &session{world: w, server: server, agent: a}
 		a.session = s
-		s.sendUp(toServer{hello: &hello{node: a.machine.document(), holdings: a.ledger.Holdings()}})
+		holdings := a.ledger.Holdings()
+		a.checkCopies(holdings)
+		s.sendUp(toServer{hello: &hello{node: a.machine.document(), holdings: holdings}})
 		for _, x := range a.ledger.Executions() {
 			for _, r := range a.ledger.Unacked(x, 0) {
 				s.sendUp(toServer{report: r})
 			}
 		}
+		a.sendResults()
 		a.tell()
 	})
+}
+
+// checkCopies checks that copies that are kept here are announced.
+func (a *agentProcess) checkCopies(holdings []stint.Holding) {
+	for _, h := range holdings {
+		for _, key := range a.machine.folder.copies {
+			if key.execution == h.Execution && a.machine.folder.blocks[key].whole() && !hasOp(h.Copies, key.stage, key.op) {
+				a.world.breaks("copies", "%s does not announce its copy of operation %d of stage %d", a.machine.folder.node, key.op, key.stage)
+			}
+		}
+	}
 }
 
 func (a *agentProcess) detached(s *session) {
@@ -81,7 +102,9 @@ func (a *agentProcess) arrived(m toAgent) {
 	case m.errand != nil:
 		a.run(*m.errand)
 	case msg.Grant != nil:
-		if ok, _ := a.ledger.Accept(*msg.Grant); !ok {
+		if ok, _ := a.ledger.Accept(*msg.Grant); ok {
+			delete(a.forgotten, x)
+		} else {
 			a.world.count(grantRepeated)
 		}
 	case msg.Retract != nil:
@@ -91,9 +114,13 @@ func (a *agentProcess) arrived(m toAgent) {
 	case msg.Resend != nil:
 		a.resend(x, msg.Resend)
 	case msg.Ack != nil:
-		a.world.books.checkAck(x, a.machine.folder.node, msg.Ack)
+		a.world.books.checkAck(a.bookOf(x), a.machine.folder.node, msg.Ack)
 		a.ledger.Acked(x, msg.Ack.Seq, msg.Ack.Incarnation)
-	case msg.Forget:
+	case msg.Suspend != nil:
+		a.suspend(msg.Suspend)
+	case len(msg.Drop) > 0:
+		a.drop(x, msg.Drop)
+	case msg.Forget != nil:
 		a.forget(x)
 	}
 	a.pump()
@@ -139,6 +166,7 @@ func (f *folder) completion(x stint.ExecutionID, stage int, op uint32) (d stint.
 // forget stops and removes everything of an execution.
 func (a *agentProcess) forget(x stint.ExecutionID) {
 	a.forgotten[x] = true
+	a.forgets++
 	a.ledger.Forget(x)
 	a.ready = slices.DeleteFunc(a.ready, func(o *order) bool { return o.execution == x })
 	for _, s := range a.slots {
@@ -183,7 +211,7 @@ func (a *agentProcess) pump() {
 		a.later(a.machine.fullUntil-a.world.now, "room", a.pump)
 		return
 	}
-	for len(a.ready)+a.preparing < 2*len(a.slots) {
+	for len(a.ready)+len(a.preparing) < 2*len(a.slots) {
 		x, ok := a.ledger.Turn(func(stint.ExecutionID) bool { return true })
 		if !ok {
 			break
@@ -199,24 +227,4 @@ func (a *agentProcess) pump() {
 	for _, s := range a.slots {
 		s.next()
 	}
-}
-
-// run runs an errand and says what became of it.
-func (a *agentProcess) run(e stint.Errand) {
-	w := a.world
-	a.later(w.between(millisecond, 200*millisecond), "errand", func() {
-		result := stint.ErrandResult{ID: e.ID}
-		if w.happens(errandUnavailable) {
-			result.Error = stint.Errorf(stint.Unavailable, "not now")
-		} else if r := w.runOf(e.Execution); e.Kind == stint.ErrandCommit {
-			result.Bytes, result.Error = r.commit(w, e.Parts)
-		} else {
-			r.staged = make(map[string]content)
-		}
-		if a.session != nil && !w.happens(errandUnanswered) {
-			a.session.sendUp(toServer{result: &result})
-		} else if a.session != nil {
-			a.session.cut() // the server sends it again, here or elsewhere
-		}
-	})
 }

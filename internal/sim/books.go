@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"slices"
-
 	"stint"
 	"stint/internal/coord"
 )
@@ -12,12 +10,14 @@ import (
 // nothing of how the cores keep them.
 type books struct {
 	world *world
-	runs  []*book
+	all   []*book
 }
 
 // book is what follows from the committed records of one execution.
 type book struct {
 	run       *run
+	row       *row
+	service   *service
 	ops       [][]opEntry
 	jobs      map[stint.JobID]coord.GrantRecord
 	nodes     map[stint.NodeID]*nodeEntry
@@ -26,6 +26,13 @@ type book struct {
 	status    stint.ExecutionStatus
 	version   uint64
 	told      told
+
+	order      []stint.NodeID // nodes as they came
+	held       map[stint.JobID]bool
+	closed     stint.JobID // jobs up to this one are of an earlier stint: nothing more is heard of them
+	latest     stint.JobID
+	resumed    uint64 // version of the latest resume
+	terminated bool   // somebody was told that it is being terminated
 }
 
 // told is what people were shown last.
@@ -40,16 +47,23 @@ type opEntry struct {
 	job      stint.JobID  // granted; 0: none
 	taken    bool         // announced by the node as completed, and not yet reported
 	begun    bool
-	lost     bool // done, and the output is nowhere
+	lost     bool // done, and the output is on no node
 	everDone bool
 	failed   int
 	part     string // that the completion which counts has staged
+
+	copies     []stint.NodeID // that have the output beside node
+	packs      []string       // keys of those with the output
+	heldBy     stint.JobID    // that it was of when the job was suspended; 0: none
+	checkpoint string         // key of what an interrupted attempt left
+	doubted    bool           // attempts from the checkpoint have failed
 }
 
 type nodeEntry struct {
 	incarnation stint.Incarnation
 	seq         uint64
 	lost        bool
+	gap         bool // it was told to forget: reports are missing
 	voided      map[stint.JobID]bool
 }
 
@@ -57,33 +71,37 @@ type nodeEntry struct {
 // once, and its number.
 type attempt [2]uint32
 
-func (b *books) open(r *run) {
+func (b *books) open(v *service, r *run, at *row) {
 	e := &book{
-		run: r, jobs: make(map[stint.JobID]coord.GrantRecord), nodes: make(map[stint.NodeID]*nodeEntry),
-		attempts: make(map[attempt]bool), status: stint.Queued,
+		run: r, row: at, service: v, jobs: make(map[stint.JobID]coord.GrantRecord), nodes: make(map[stint.NodeID]*nodeEntry),
+		attempts: make(map[attempt]bool), status: stint.Queued, held: make(map[stint.JobID]bool),
 	}
 	for _, st := range r.plan.Spec.Stages {
 		e.ops = append(e.ops, make([]opEntry, st.Operations))
 		e.performed = append(e.performed, 0)
 	}
-	b.runs = append(b.runs, e)
-}
-
-func (b *books) find(x stint.ExecutionID) *book {
-	return b.runs[slices.IndexFunc(b.runs, func(e *book) bool { return e.run.id == x })]
+	at.book = e
+	b.all = append(b.all, e)
 }
 
 // stopped reports whether nothing is dispatched any more.
-func (e *book) stopped() bool { return e.status.Final() || e.status == stint.Terminating }
+func (e *book) stopped() bool {
+	return e.status.Final() || e.status == stint.Terminating || e.status == stint.Suspended
+}
 
 // enter takes in one committed record.
 func (b *books) enter(r *row, rec coord.Record, version uint64) {
-	e := b.find(r.plan.Spec.Execution)
+	e := r.book
 	b.world.note("record", version, uint64(rec.At))
 	if version != e.version+1 {
 		b.world.breaks("fold", "record %d follows %d", version, e.version)
 	}
 	e.version = version
+	b.take(e, rec)
+}
+
+// take takes in what a record says.
+func (b *books) take(e *book, rec coord.Record) {
 	switch {
 	case rec.Attach != nil:
 		b.enterAttach(e, rec.Attach)
@@ -100,6 +118,8 @@ func (b *books) enter(r *row, rec coord.Record, version uint64) {
 		}
 	case rec.Status != nil:
 		b.enterStatus(e, rec.Status)
+	default:
+		b.takeKept(e, &rec)
 	}
 }
 
@@ -108,6 +128,7 @@ func (e *book) node(id stint.NodeID) *nodeEntry {
 	if n == nil {
 		n = &nodeEntry{voided: make(map[stint.JobID]bool)}
 		e.nodes[id] = n
+		e.order = append(e.order, id)
 	}
 	return n
 }
@@ -119,12 +140,19 @@ func (b *books) enterStatus(e *book, s *coord.StatusRecord) {
 	if e.status == stint.Terminating && s.Status != stint.Terminated && s.Status != stint.Terminating {
 		b.world.breaks("final", "%s was terminating and is %s", e.run.id, s.Status)
 	}
+	before := e.status
 	e.status = s.Status
-	if s.Status == stint.Completed {
+	switch {
+	case s.Status == stint.Completed:
 		b.world.count(completedRuns)
 		if !e.run.committed {
 			b.world.breaks("output", "%s is completed without an output", e.run.id)
 		}
+	case s.Status == stint.Suspended:
+		b.enterSuspended(e)
+	case s.Status == stint.InProgress && before == stint.Suspended:
+		clear(e.held)
+		e.resumed = e.version
 	}
 	if e.stopped() {
 		for id := range e.nodes {
@@ -138,6 +166,7 @@ func (b *books) enterGrant(e *book, g *coord.GrantRecord) {
 	if e.stopped() {
 		b.world.breaks("grant", "%s was granted when %s was %s", g.Job, e.run.id, e.status)
 	}
+	e.latest = max(e.latest, g.Job)
 	if _, used := e.jobs[g.Job]; used {
 		b.world.breaks("grant", "%s was granted before", g.Job)
 	}
@@ -153,13 +182,16 @@ func (b *books) enterGrant(e *book, g *coord.GrantRecord) {
 		if o.done {
 			b.world.breaks("grant", "operation %d of stage %d is done on %s and went to %s", op, g.Stage, o.node, g.Node)
 		}
+		if e.held[o.heldBy] {
+			b.world.breaks("held", "operation %d of stage %d is held back with %s and went to %s in %s", op, g.Stage, o.heldBy, g.Node, g.Job)
+		}
 		if !e.hasInputs(g.Stage, op) {
 			b.world.breaks("grant", "operation %d of stage %d went to %s before its inputs were there", op, g.Stage, g.Node)
 		}
 		if o.everDone {
 			b.world.count(performedAgain)
 		}
-		o.job, o.node, o.begun = g.Job, g.Node, false
+		o.job, o.node, o.begun, o.heldBy = g.Job, g.Node, false, 0
 	}
 }
 
@@ -170,7 +202,7 @@ func (e *book) hasInputs(k int, op uint32) bool {
 	}
 	reads := e.run.plan.Reads(k, op)
 	for n := reads.From; n < reads.To; n++ {
-		if o := &e.ops[k-1][n]; !o.done || o.lost {
+		if o := &e.ops[k-1][n]; !o.done || o.lost && len(o.packs) == 0 {
 			return false
 		}
 	}
@@ -179,10 +211,10 @@ func (e *book) hasInputs(k int, op uint32) bool {
 
 func (b *books) enterReport(e *book, r *stint.Report) {
 	n := e.node(r.Node)
-	if r.Incarnation != n.incarnation || r.Seq != n.seq+1 {
+	if r.Incarnation != n.incarnation || r.Seq <= n.seq || r.Seq != n.seq+1 && !n.gap {
 		b.world.breaks("ack", "report %d of incarnation %d of %s was taken in after %d of %d", r.Seq, r.Incarnation, r.Node, n.seq, n.incarnation)
 	}
-	n.seq = r.Seq
+	n.seq, n.gap = r.Seq, n.gap && !e.isOfNow(r)
 	for _, begun := range r.Begun {
 		for op := begun.Ops.From; op < begun.Ops.To; op++ {
 			b.tell(e, r.Node, begun.Job, op)
@@ -199,7 +231,8 @@ func (b *books) enterReport(e *book, r *stint.Report) {
 	for _, f := range r.Failures {
 		b.tell(e, r.Node, f.Job, f.Op)
 		if o := b.granted(e, f.Job, f.Op); o != nil && o.node == r.Node {
-			o.job = 0
+			e.leave(o)
+			o.doubted = true
 			if f.Error.Code == stint.Failed {
 				o.failed++
 			}
@@ -209,14 +242,39 @@ func (b *books) enterReport(e *book, r *stint.Report) {
 		for _, ops := range back.Ops {
 			for op := ops.From; op < ops.To; op++ {
 				if o := b.granted(e, back.Job, op); o != nil && o.node == r.Node && !o.begun {
-					o.job = 0
+					e.leave(o)
 				}
 			}
 		}
 	}
+	for i := range r.Interrupted {
+		b.enterInterrupted(e, r.Node, &r.Interrupted[i])
+	}
+	b.takeBad(e, r.Bad)
 	if r.Verified != nil {
 		b.lose(e, r.Node, func(k int, op uint32) bool { return hasOp(r.Verified.Lost, k, op) })
 	}
+}
+
+// isOfNow reports whether a report speaks of a job of this stint.
+func (e *book) isOfNow(r *stint.Report) bool {
+	latest := stint.JobID(0)
+	for _, b := range r.Begun {
+		latest = max(latest, b.Job)
+	}
+	for _, d := range r.Done {
+		latest = max(latest, d.Job)
+	}
+	for _, f := range r.Failures {
+		latest = max(latest, f.Job)
+	}
+	for _, back := range r.Returned {
+		latest = max(latest, back.Job)
+	}
+	for i := range r.Interrupted {
+		latest = max(latest, r.Interrupted[i].Job)
+	}
+	return latest > e.closed
 }
 
 // granted returns the entry of an operation if it is granted in that job now.
@@ -234,7 +292,7 @@ func (*books) granted(e *book, id stint.JobID, op uint32) *opEntry {
 func (b *books) enterDone(e *book, r *stint.Report, d *stint.Done, op uint32) {
 	b.tell(e, r.Node, d.Job, op)
 	o := &e.ops[d.Stage][op]
-	free := o.job == 0 && !o.taken
+	free := o.job == 0 && !o.taken && d.Job > e.closed
 	own := o.node == r.Node && (o.job == d.Job || o.taken)
 	if o.done || !free && !own {
 		b.world.count(superseded)
@@ -255,7 +313,7 @@ func partOf(d *stint.Done, op uint32) string {
 // tell notes that a committed record speaks of an attempt.
 func (b *books) tell(e *book, node stint.NodeID, id stint.JobID, op uint32) {
 	key := attempt{uint32(id), op}
-	if told, begun := e.attempts[key]; !begun || told {
+	if told, begun := e.attempts[key]; !begun || told || id <= e.closed {
 		return
 	}
 	e.attempts[key] = true
@@ -273,7 +331,7 @@ func (b *books) enterAttach(e *book, a *coord.AttachRecord) {
 	}
 	if n.incarnation != a.Node.Incarnation {
 		b.void(e, id)
-		n.seq = 0
+		n.seq, n.gap = 0, e.status == stint.Suspended
 		for _, begun := range a.Holding.Begun {
 			for op := begun.Ops.From; op < begun.Ops.To; op++ {
 				b.tell(e, id, begun.Job, op)
@@ -281,15 +339,22 @@ func (b *books) enterAttach(e *book, a *coord.AttachRecord) {
 		}
 	}
 	n.incarnation, n.lost = a.Node.Incarnation, false
-	b.lose(e, id, func(k int, op uint32) bool { return !hasOp(a.Holding.Completed, k, op) })
+	has := func(k int, op uint32) bool {
+		return hasOp(a.Holding.Completed, k, op) || hasOp(a.Holding.Copies, k, op)
+	}
+	b.lose(e, id, func(k int, op uint32) bool { return !has(k, op) })
+	for k := range e.ops {
+		for op := range e.ops[k] {
+			if o := &e.ops[k][op]; o.done && o.lost && o.node == id && has(k, uint32(op)) {
+				o.lost = false
+			}
+		}
+	}
 	for _, s := range a.Holding.Completed {
 		for _, ops := range s.Ops {
 			for op := ops.From; op < ops.To; op++ {
 				o := &e.ops[s.Stage][op]
-				switch {
-				case o.done && o.node == id:
-					o.lost = false
-				case !o.done && o.job == 0 && !o.taken:
+				if !o.done && o.job == 0 && !o.taken {
 					o.taken, o.node = true, id
 					b.world.count(takenOver)
 				}
@@ -306,33 +371,9 @@ func (*books) void(e *book, id stint.NodeID) {
 				if o.job != 0 {
 					e.nodes[id].voided[o.job] = true
 				}
-				o.job, o.taken, o.begun = 0, false, false
+				o.taken = false
+				e.leave(o)
 			}
-		}
-	}
-}
-
-// lose takes the output of a node away; what is needed of it is not done any more.
-func (b *books) lose(e *book, id stint.NodeID, gone func(k int, op uint32) bool) {
-	for k, st := range e.run.plan.Spec.Stages {
-		for n := range e.ops[k] {
-			if o := &e.ops[k][n]; o.done && o.node == id && !st.Part && gone(k, uint32(n)) {
-				o.lost = true
-			}
-		}
-	}
-	for k := len(e.ops) - 2; k >= 0; k-- {
-		for n := range e.ops[k] {
-			o := &e.ops[k][n]
-			if !o.done || !o.lost {
-				continue
-			}
-			if !e.needed(k, uint32(n)) {
-				b.world.count(outputNotNeeded)
-				continue
-			}
-			b.world.count(outputLost)
-			*o = opEntry{everDone: true, failed: o.failed}
 		}
 	}
 }

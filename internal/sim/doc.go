@@ -1,15 +1,15 @@
 // Package sim runs the pure cores of the service, and nothing else of it, in a
 // world made of one seed: coord's state machine under the rules of the server's
 // drive, sched's decisions, the agent's ledger, over a simulated store, network,
-// disks, workers and clock. No goroutine, no clock and no map order has a say:
-// the same seed gives the same run, event for event.
+// disks, workers, long-term storage and clock. No goroutine, no clock and no map
+// order has a say: the same seed gives the same run, event for event.
 //
 // # A run
 //
 // For half a minute of its own time executions of random shape are performed
 // while faults happen, each kind in about half of the seeds and at a rate of the
 // seed's own. Then everything is healed, and within a bound every execution must
-// be over.
+// be over, or suspended and left so.
 //
 //	server   killed (what is not committed is gone, what is being committed may
 //	         be either), restarted, its commits' outcome unknown, its decisions late
@@ -19,30 +19,53 @@
 //	agent    killed and restarted on its folder, paused, out of a server for long
 //	machine  crashed: the tails of logs and the blocks that were not synced are
 //	         gone; folder gone; disk full; slow
+//	blocks   altered on a disk or in a pack: it shows when they are read
 //	worker   killed; attempts fail; some operations fail always
 //	peers    cut off from each other
+//	storage  late; refuses for a while; does what it was asked and does not say so;
+//	         packs are taken away
 //	output   the commit unavailable, or done with its answer lost
-//	people   terminate; ask, and remember what they were told
+//	people   terminate; ask, and remember what they were told; suspend executions and
+//	         jobs, with any grace; resume here, at a time, or elsewhere, two of them at
+//	         once; take an execution away from its owner; move jobs; drain nodes, by a
+//	         time or without, take them away then, or use them again
+//
+// Elsewhere is a second service: another record, another server, other nodes. The
+// two share long-term storage and nothing else.
 //
 // # Laws
 //
 // They are checked at every event that could break them, against books that are
 // kept beside the cores: what the store has committed, what workers did, what
-// lies on disks.
+// lies on disks and in storage.
 //
 //	ack        what an agent is told is committed is committed
-//	grant      an operation is granted to one node at a time, and not when it is done, unless its
-//	           output was lost while needed; never after the execution has stopped
+//	grant      an operation is granted to one node at a time, and not when it is done, in this
+//	           stint or an earlier one, unless every copy of its output that the records tell of
+//	           was lost while needed; never after the execution has stopped
 //	begin      an attempt begins under a committed grant of the node's own incarnation, once
 //	final      a final status stays; what people were told does not go backwards; what was
 //	           acknowledged as terminated is not completed
-//	books      operations done and attempts performed, as the document says, are what follows from
-//	           the committed records
+//	books      operations done and attempts performed, as the document says, and what would be lost
+//	           with each node, are what follows from the committed records
 //	fold       the fold of the committed records is the state
 //	output     the parts are what one machine would have written; completed is what has an output
 //	counters   counters and bytes count every operation once
 //	attempts   the number of attempts performed is the number of attempts that workers wrote down
 //	           and that a committed record tells of; what a dead node never told is not in it
-//	blame      an execution fails only if its own attempts did
+//	blame      an execution fails only if its own attempts did, or if another service owns it
+//	saved      what is recorded as saved is in storage; of a suspended execution all output that is
+//	           needed is; saved state is where the execution says; after the end nothing is left
+//	record     the record in storage says what the state says that was suspended, and a fresh service
+//	           makes that state of it
+//	pack       a pack is not replaced by one with less
+//	owner      output is committed, and what is staged removed, only by who has claimed last
+//	checkpoint a grant names what interrupted attempts of its operations have left, and it is there
+//	held       operations of a suspended job are not granted before it is resumed
+//	copies     no copy counts on a lost node; a node announces those it keeps; with replication, output that is on one node alone is
+//	           being copied
+//	drop       a node is told to drop only what no operation needs and what was made of it outlives
+//	           a node, and to forget only what has stopped
+//	drained    a node that is said to be drained has nothing to do and the only copy of nothing
 //	live       after healing all is over in time, everything acknowledged, and nothing is left on nodes
 package sim

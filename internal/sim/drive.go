@@ -12,6 +12,7 @@ import (
 // up to it is committed (true), or the state was dropped.
 type input struct {
 	event    *coord.Event
+	refused  func(error) // the event is somebody's wish: it is told why it cannot be done now
 	look     func(*coord.State)
 	released func(bool)
 }
@@ -26,12 +27,14 @@ type drive struct {
 	turning   bool
 	next      flight
 	flying    *flight
-	errand    string
+	errands   map[string]bool // ids of those under way
 	saved     bool
 	unsaved   int
 	stale     bool
 	demands   []coord.Demand
 	published uint64
+	life      int // counts the states that were here
+	wake      int64
 }
 
 // flight is what goes out together with one commit.
@@ -39,7 +42,8 @@ type flight struct {
 	after    uint64
 	records  []coord.Record
 	messages []coord.Message
-	errand   *stint.Errand
+	errands  []coord.Dispatch
+	cancel   []string
 	released []func(bool)
 }
 
@@ -52,9 +56,13 @@ func (s *server) drive(r *row, state *coord.State, saved bool) *drive {
 
 // adopt makes a state the drive's own, and begins to drive it.
 func (d *drive) adopt(state *coord.State, saved bool) {
-	d.state, d.saved, d.flying, d.errand, d.unsaved = state, saved, nil, "", 0
+	d.state, d.saved, d.flying, d.errands, d.unsaved = state, saved, nil, make(map[string]bool), 0
 	d.next = flight{after: state.Version()}
+	d.life++
 	d.take(d.state.Resume(d.server.world.millis()))
+	for _, ask := range d.server.service.store.drains {
+		d.step(input{event: &coord.Event{Drain: &ask}})
+	}
 	d.publish()
 	d.commit()
 }
@@ -90,6 +98,12 @@ func (d *drive) step(in input) {
 	}
 	if in.event != nil {
 		in.event.At = d.server.world.millis()
+		if in.refused != nil {
+			if err := d.state.Refusal(*in.event); err != nil {
+				in.refused(err)
+				return
+			}
+		}
 		d.stale = d.stale || *in.event == coord.Event{At: in.event.At}
 		d.take(d.state.Step(*in.event))
 	}
@@ -101,9 +115,10 @@ func (d *drive) step(in input) {
 func (d *drive) take(delta coord.Delta) {
 	d.next.records = append(d.next.records, delta.Records...)
 	d.next.messages = append(d.next.messages, delta.Messages...)
-	if delta.Errand != nil {
-		d.next.errand = delta.Errand
-	}
+	d.next.errands = slices.DeleteFunc(d.next.errands, func(e coord.Dispatch) bool { return slices.Contains(delta.Cancel, e.Errand.ID) })
+	d.next.errands = append(d.next.errands, delta.Errands...)
+	d.next.cancel = append(d.next.cancel, delta.Cancel...)
+	d.wake = delta.Wake
 	if w := d.server.world; delta.Wake > 0 {
 		w.after((delta.Wake-epochMillis)*millisecond-w.now, "wake", func() { d.post(input{event: &coord.Event{}}) })
 	}
@@ -125,7 +140,7 @@ func (d *drive) commit() {
 	b := batch{
 		row: d.row, epoch: d.state.Epoch(), after: f.after, records: f.records, settled: d.state.Settled(),
 	}
-	if b.settled || d.unsaved >= d.server.world.store.snapshot {
+	if b.settled || d.unsaved >= d.server.service.store.snapshot {
 		pack := d.state.SnapshotAll
 		if d.saved {
 			pack = d.state.Snapshot
@@ -134,7 +149,7 @@ func (d *drive) commit() {
 		b.snapshot, d.saved, d.unsaved = &snap, true, 0
 	}
 	d.flying = &f
-	d.server.world.store.commit(b, func(err error) {
+	d.server.service.store.commit(b, func(err error) {
 		if d.flying == &f && !d.server.dead {
 			d.land(&f, err)
 		}
@@ -151,11 +166,13 @@ func (d *drive) land(f *flight, err error) {
 	d.release(f)
 	if len(d.next.records) == 0 {
 		d.server.world.books.compare(d.row, d.state)
+		d.checkReplication()
 	}
 	if d.state.Settled() && len(d.next.records) == 0 {
+		d.cancelAll()
 		d.server.drives = slices.DeleteFunc(d.server.drives, func(o *drive) bool { return o == d })
 		for _, m := range d.server.members { // those too that attached in this very moment
-			d.server.send(d.id, coord.Message{Node: m.doc.ID, Forget: true})
+			d.server.send(d.id, coord.Message{Node: m.doc.ID, Forget: &coord.Forget{}})
 		}
 		for _, released := range d.next.released {
 			released(false)
@@ -171,16 +188,24 @@ func (d *drive) drop(f *flight) {
 		released(false)
 	}
 	d.state, d.next = nil, flight{}
+	d.cancelAll()
 	w := d.server.world
 	w.after(100*millisecond, "reload", func() {
 		if d.server.dead {
 			return
 		}
-		state, saved := w.store.load(d.row)
+		state, saved := d.server.service.store.load(d.row)
 		d.adopt(state, saved)
 		d.server.closeSessions()
 		d.turn()
 	})
+}
+
+// cancelAll gives up every errand of the drive.
+func (d *drive) cancelAll() {
+	for id := range d.errands {
+		d.server.cancelErrand(id)
+	}
 }
 
 // release lets out what waited for a commit.
@@ -190,15 +215,52 @@ func (d *drive) release(f *flight) {
 	for _, m := range f.messages {
 		d.server.send(d.id, m)
 	}
-	if f.errand != nil && f.errand.ID != d.errand {
-		d.errand = f.errand.ID
-		d.server.submitErrand(*f.errand, func(r stint.ErrandResult) {
-			d.errand = ""
-			d.post(input{event: &coord.Event{Result: &r}})
-		})
+	for _, id := range f.cancel {
+		delete(d.errands, id)
+		d.server.cancelErrand(id)
+	}
+	for _, e := range f.errands {
+		if d.errands[e.Errand.ID] {
+			continue
+		}
+		d.errands[e.Errand.ID] = true
+		w.count(errandIssued(e.Errand.Kind))
+		life := d.life
+		reply := func(r stint.ErrandResult) {
+			if d.life == life && !d.server.dead {
+				delete(d.errands, r.ID)
+				d.post(input{event: &coord.Event{Result: &r}})
+			}
+		}
+		if e.Errand.Kind == stint.ErrandRecord {
+			d.writeRecord(e.Errand, reply)
+		} else {
+			d.server.submitErrand(e, reply)
+		}
 	}
 	for _, released := range f.released {
 		released(true)
+	}
+}
+
+// checkReplication checks that output is on more than one node as soon as nothing
+// that would bring it there is under way or put off.
+func (d *drive) checkReplication() {
+	s, w := d.state, d.server.world
+	if d.row.request.Replication < 2 || s.Status() != stint.InProgress || d.wake > 0 || len(d.inbox)+len(d.errands)+len(d.next.errands) > 0 {
+		return
+	}
+	ready := make(map[stint.NodeID]bool)
+	for _, demand := range s.Demands(w.millis()) {
+		for _, load := range demand.Loads {
+			ready[load.Node] = !d.server.isDraining(load.Node)
+		}
+	}
+	risks := d.row.book.risks()
+	for _, id := range sortedKeys(risks) {
+		if _, there := ready[id]; there && slices.ContainsFunc(sortedKeys(ready), func(other stint.NodeID) bool { return other != id && ready[other] }) {
+			w.breaks("copies", "output of %d operations of %s is on %s alone, and nothing is done about it", risks[id], d.id, id)
+		}
 	}
 }
 
@@ -218,7 +280,7 @@ func (d *drive) ask() {
 	look := func(s *coord.State) { doc = s.Document(d.server.world.millis()) }
 	d.post(input{look: look, released: func(ok bool) {
 		if ok {
-			d.server.world.books.toldPeople(&doc)
+			d.server.world.books.toldPeople(d.row.book, &doc)
 		}
 	}})
 }

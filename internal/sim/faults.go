@@ -1,6 +1,11 @@
 package sim
 
-import "math/rand/v2"
+import (
+	"cmp"
+	"math/rand/v2"
+
+	"stint"
+)
 
 // fault is a kind of thing that goes wrong, or that must be seen to happen.
 type fault int
@@ -26,6 +31,19 @@ const (
 	errandUnavailable
 	errandUnanswered
 	terminated
+	blockRotten
+	packRotten
+	packTaken
+	storageLate
+	storageRefuses
+	storageUnknown
+	runSuspended
+	jobSuspended
+	jobMoved
+	nodeDrained
+	resumedElsewhere
+	takenAway // an execution in progress, by another service
+	leftSuspended
 	kinds // of faults
 
 	commitLost = iota - 1 // a commit under way when the server was killed: not in the record
@@ -44,8 +62,39 @@ const (
 	completedRuns
 	failedRuns
 	terminatedRuns
+	suspendedRuns
+	resumedRuns
+	resumedAtTime
+	replacedRuns
+	staleEnded
+	heldJobs
+	drainedNodes
+	nodeAskedToStop
+	interrupted
+	checkpointSaved
+	checkpointRestored
+	packWritten
+	packRead
+	blockCopied
+	outputSaved
+	outputDropped
+	badCopyFound
+	recordWritten
+	claimRefused
+	verifyRefused
+	fenced
+	leftBehind
+	savesIssued
+	copiesIssued
+	otherErrands
 	counted
 )
+
+// errandIssued is what counts errands of a kind.
+func errandIssued(k stint.ErrandKind) fault {
+	counted := map[stint.ErrandKind]fault{stint.ErrandSave: savesIssued, stint.ErrandCopy: copiesIssued}
+	return cmp.Or(counted[k], otherErrands)
+}
 
 // counters says how often each thing happened.
 type counters [counted]int
@@ -65,7 +114,17 @@ func (*counters) names() [counted]string {
 		commitUnknown: "commit unknown", workerKilled: "worker killed", diskFull: "disk full", slowNode: "slow node",
 		messageLate: "message late", messageRepeated: "message repeated", attemptFailed: "attempt failed",
 		operationCursed: "operation cursed", errandUnavailable: "errand unavailable", errandUnanswered: "errand unanswered",
-		terminated: "terminated", commitLost: "commit lost by a kill", commitKept: "commit kept by a kill", snapshotRead: "snapshot read",
+		terminated: "terminated", blockRotten: "block rotten", packRotten: "pack rotten", packTaken: "pack taken away",
+		storageLate: "storage late", storageRefuses: "storage refuses", storageUnknown: "storage does not answer",
+		runSuspended: "execution to be suspended", jobSuspended: "job to be suspended", jobMoved: "job to be moved", nodeDrained: "node to be drained",
+		resumedElsewhere: "resumed elsewhere", takenAway: "taken from its owner", leftSuspended: "left suspended",
+		suspendedRuns: "executions suspended", resumedRuns: "executions resumed", resumedAtTime: "resume tried at its time", replacedRuns: "taken back", staleEnded: "ended where it was not owned",
+		heldJobs: "jobs suspended", drainedNodes: "nodes drained", nodeAskedToStop: "node asked to stop", interrupted: "operation interrupted",
+		checkpointSaved: "checkpoint saved", checkpointRestored: "checkpoint restored", packWritten: "pack written", packRead: "block read from a pack",
+		blockCopied: "block copied", outputSaved: "output recorded as saved", outputDropped: "output dropped", badCopyFound: "bad copy found",
+		recordWritten: "record written", claimRefused: "claim refused", verifyRefused: "resume refused for damage", fenced: "owner fenced off",
+		leftBehind: "left behind in storage", savesIssued: "save errands", copiesIssued: "copy errands", otherErrands: "other errands",
+		commitLost: "commit lost by a kill", commitKept: "commit kept by a kill", snapshotRead: "snapshot read",
 		grantRepeated: "grant repeated", retracted: "operations given back", superseded: "completion superseded", takenOver: "completion taken over",
 		toldLate: "attempt of a voided job told", outputLost: "needed output lost", outputNotNeeded: "output lost, not needed", performedAgain: "performed again",
 		reattached: "told to attach anew", blockTorn: "block torn",
@@ -87,6 +146,8 @@ func (f *faults) draw(rng *rand.Rand) {
 		sessionCut: 1, linkDown: 0.3, peersCut: 0.3, agentKilled: 0.5, machineCrashed: 0.2, folderGone: 0.1, agentPaused: 0.3, serverKilled: 0.3,
 		commitUnknown: 0.02, workerKilled: 0.5, diskFull: 0.1, slowNode: 1, messageLate: 1, messageRepeated: 0.05, attemptFailed: 0.05,
 		operationCursed: 0.3, errandUnavailable: 0.4, errandUnanswered: 0.3, terminated: 0.3,
+		blockRotten: 0.3, packRotten: 0.2, packTaken: 0.05, storageLate: 0.1, storageRefuses: 0.2, storageUnknown: 0.05,
+		runSuspended: 0.15, jobSuspended: 0.15, jobMoved: 0.2, nodeDrained: 0.15, resumedElsewhere: 1, takenAway: 1, leftSuspended: 0.1,
 	}
 	for k := range f.enabled {
 		f.enabled[k] = rng.IntN(2) == 0
@@ -113,6 +174,14 @@ func (f *faults) schedule(w *world) {
 		{serverKilled, w.killServer},
 		{workerKilled, w.killWorker},
 		{diskFull, w.fillDisk},
+		{blockRotten, w.rotBlock},
+		{packRotten, w.rotPack},
+		{packTaken, w.takePack},
+		{storageRefuses, w.refuseStorage},
+		{runSuspended, w.suspendRun},
+		{jobSuspended, w.suspendJob},
+		{jobMoved, w.moveJob},
+		{nodeDrained, w.drainNode},
 	} {
 		if f.enabled[s.kind] {
 			f.again(w, s.kind, s.strike)
@@ -236,25 +305,22 @@ func (w *world) pauseAgent() bool {
 
 // killServer kills the server: now, or while the next commit is under way.
 func (w *world) killServer() bool {
-	if w.server == nil || w.killing {
+	v := w.anyService()
+	if v.server == nil || v.killing {
 		return false
 	}
 	if w.chance(0.7) {
-		w.killing = true
+		v.killing = true
 		return true
 	}
-	w.killNow()
+	v.killNow()
 	return true
 }
 
-func (w *world) killNow() {
-	w.killing = false
-	w.server.kill()
-	w.after(w.between(10*millisecond, 6*second), "restart server", func() {
-		if w.server == nil {
-			w.startServer()
-		}
-	})
+func (v *service) killNow() {
+	v.killing = false
+	v.server.kill()
+	v.world.after(v.world.between(10*millisecond, 6*second), "restart server", v.start)
 }
 
 func (w *world) killWorker() bool {

@@ -2,15 +2,18 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"stint"
 	"stint/internal/coord"
+	"stint/internal/wire"
 )
 
 // begins checks and notes that an attempt begins.
 func (b *books) begins(a *agentProcess, o *order) {
-	e := b.find(o.execution)
+	e := a.bookOf(o.execution)
 	node := a.machine.folder.node
 	g, committed := e.jobs[o.grant.Job]
 	if !committed || g.Node != node || g.Incarnation != a.incarnation || o.op < g.Ops.From || o.op >= g.Ops.To {
@@ -29,21 +32,29 @@ func (b *books) checkReleased(r *row, f *flight) {
 	if f.after+uint64(len(f.records)) > r.version {
 		b.world.breaks("ack", "version %d left the server; %d is committed", f.after+uint64(len(f.records)), r.version)
 	}
-	e := b.find(r.plan.Spec.Execution)
+	e := r.book
 	for _, m := range f.messages {
-		if n := e.node(m.Node); m.Ack != nil && !e.stopped() && (m.Ack.Incarnation > n.incarnation || m.Ack.Incarnation == n.incarnation && m.Ack.Seq > n.seq) {
+		if n := e.node(m.Node); m.Ack != nil && !e.stopped() && !n.gap && (m.Ack.Incarnation > n.incarnation || m.Ack.Incarnation == n.incarnation && m.Ack.Seq > n.seq) {
 			b.world.breaks("ack", "an acknowledgement of report %d of incarnation %d of %s left the server; committed is %d of %d", m.Ack.Seq, m.Ack.Incarnation, m.Node, n.seq, n.incarnation)
 		}
+		b.checkMessage(e, f.after, &m)
 		if m.Grant == nil {
 			continue
 		}
+		b.checkGrant(e, m.Grant)
 		if _, committed := e.jobs[m.Grant.Job]; !committed {
 			b.world.breaks("ack", "%s left the server uncommitted", m.Grant.Job)
 		}
 	}
-	if f.errand != nil && f.errand.Kind == stint.ErrandCommit {
+	for _, d := range f.errands {
+		if d.Errand.Storage != r.home {
+			b.world.breaks("saved", "%s of %s is done in %q; the saved state is in %q", d.Errand.Kind, e.run.id, d.Errand.Storage, r.home)
+		}
+		if d.Errand.Kind != stint.ErrandCommit {
+			continue
+		}
 		e.run.committing = true
-		for i, p := range f.errand.Parts {
+		for i, p := range d.Errand.Parts {
 			if want := e.ops[len(e.ops)-1][i].part; p.Name != want {
 				b.world.breaks("output", "part %d is to be %q; the completion that counts staged %q", i, p.Name, want)
 			}
@@ -52,10 +63,9 @@ func (b *books) checkReleased(r *row, f *flight) {
 }
 
 // checkAck checks that a report that an agent may drop is committed.
-func (b *books) checkAck(x stint.ExecutionID, id stint.NodeID, ack *coord.Ack) {
-	e := b.find(x)
+func (b *books) checkAck(e *book, id stint.NodeID, ack *coord.Ack) {
 	n := e.node(id)
-	if e.stopped() || ack.Incarnation < n.incarnation {
+	if e.stopped() || n.gap || ack.Incarnation < n.incarnation {
 		return
 	}
 	if ack.Incarnation > n.incarnation || ack.Seq > n.seq {
@@ -64,8 +74,7 @@ func (b *books) checkAck(x stint.ExecutionID, id stint.NodeID, ack *coord.Ack) {
 }
 
 // toldPeople checks a document that was shown.
-func (b *books) toldPeople(doc *stint.Execution) {
-	e := b.find(doc.ID)
+func (b *books) toldPeople(e *book, doc *stint.Execution) {
 	if doc.Version > e.version {
 		b.world.breaks("ack", "version %d of %s was shown; %d is committed", doc.Version, doc.ID, e.version)
 	}
@@ -77,7 +86,7 @@ func (b *books) toldPeople(doc *stint.Execution) {
 
 // compare checks a state that is all committed against the books.
 func (b *books) compare(r *row, s *coord.State) {
-	e := b.find(r.plan.Spec.Execution)
+	e := r.book
 	if s.Version() != e.version {
 		return
 	}
@@ -103,15 +112,39 @@ func (b *books) compare(r *row, s *coord.State) {
 			b.world.breaks("attempts", "stage %s: %d performed; the records tell of %d", st.Name, c.Performed, e.performed[k])
 		}
 	}
+	b.compareRisks(e, s)
+}
+
+// compareRisks checks what a state says would be lost with each node.
+func (b *books) compareRisks(e *book, s *coord.State) {
+	if e.stopped() {
+		return
+	}
+	risks, said := e.risks(), make(map[stint.NodeID]int64)
+	for _, ops := range e.ops {
+		for i := range ops {
+			if o := &ops[i]; o.begun && o.job != 0 {
+				risks[o.node]++
+			}
+		}
+	}
+	for _, r := range s.Durability(b.world.millis()).Nodes {
+		if r.Operations > 0 {
+			said[r.Node] = r.Operations
+		}
+	}
+	if !maps.Equal(risks, said) {
+		b.world.breaks("books", "with each node %v operations would be lost; the records say %v", said, risks)
+	}
 }
 
 // checkEnd checks what must hold when everything is over.
 func (w *world) checkEnd() {
-	for _, e := range w.books.runs {
-		r := w.store.of(e.run.id)
-		state, _ := w.store.load(r)
+	for _, e := range w.books.all {
+		r := e.row
+		state, _ := e.service.store.load(r)
 		doc := state.Document(w.millis())
-		if !r.settled || !doc.Status.Final() {
+		if rests := doc.Status == stint.Suspended && (e.run.left || !e.run.owns(e.service)); !rests && (!r.settled || !doc.Status.Final()) {
 			w.breaks("live", "%s is %s, %q, %+v; attempts %d", doc.ID, doc.Status, doc.Waiting, doc.Operations, len(e.attempts))
 			return
 		}
@@ -119,11 +152,19 @@ func (w *world) checkEnd() {
 		w.books.compare(r, state)
 		w.checkOutcome(e, &doc)
 	}
+	w.checkSaved()
 	w.checkLeftovers()
 }
 
 func (w *world) checkFold(r *row, doc *stint.Execution) {
 	folded := coord.New(r.plan, r.request, r.epoch, r.created)
+	if r.origin != nil {
+		var snap coord.Snapshot
+		w.must(wire.Unmarshal(r.origin, &snap))
+		var err error
+		folded, err = coord.Restore(r.plan, r.request, r.epoch, snap)
+		w.must(err)
+	}
 	for _, rec := range r.history {
 		folded.Apply(rec)
 	}
@@ -141,7 +182,7 @@ func summary(x *stint.Execution) any {
 // checkOutcome checks how an execution ended.
 func (w *world) checkOutcome(e *book, doc *stint.Execution) {
 	r := e.run
-	if r.terminated && doc.Status != stint.Terminated {
+	if e.terminated && doc.Status != stint.Terminated {
 		w.breaks("final", "%s was acknowledged as terminated and is %s", r.id, doc.Status)
 	}
 	switch doc.Status {
@@ -154,15 +195,20 @@ func (w *world) checkOutcome(e *book, doc *stint.Execution) {
 		for _, ops := range e.ops {
 			blamed = blamed || slices.ContainsFunc(ops, func(o opEntry) bool { return o.failed >= r.request.Attempts })
 		}
+		if doc.Error.Code == stint.Conflict && !r.owns(e.service) {
+			return // it was fenced off
+		}
 		if !blamed || doc.Error.Code != stint.Failed {
 			w.breaks("blame", "%s failed: %v", r.id, doc.Error)
 		}
 	case stint.Terminated:
 		w.count(terminatedRuns)
-	case stint.Queued, stint.InProgress, stint.Suspending, stint.Suspended, stint.Resuming, stint.CompletedErrors, stint.Terminating:
+	case stint.Suspended:
+		return
+	case stint.Queued, stint.InProgress, stint.Suspending, stint.Resuming, stint.CompletedErrors, stint.Terminating:
 		w.breaks("final", "%s ended as %s", r.id, doc.Status)
 	}
-	if late := doc.Status == stint.Terminated && r.committing; r.committed && doc.Status != stint.Completed && !late {
+	if late := doc.Status == stint.Terminated && r.committing; r.committed && doc.Status != stint.Completed && !late && r.owns(e.service) {
 		w.breaks("output", "%s is %s and has an output", r.id, doc.Status)
 	}
 }
@@ -214,6 +260,22 @@ func (w *world) checkLeftovers() {
 		}
 		if len(m.folder.logs) > 0 || len(m.folder.blocks) > 0 {
 			w.breaks("live", "node %s still keeps %d logs and %d blocks", m.folder.node, len(m.folder.logs), len(m.folder.blocks))
+		}
+	}
+}
+
+// checkSaved checks that nothing is left in long-term storage of executions that
+// are over. What was under way when the rest was removed may come later.
+func (w *world) checkSaved() {
+	for _, r := range w.runs {
+		for _, key := range sortedKeys(w.storage.objects) {
+			if !strings.HasPrefix(key, savedPrefix(r.id)) || r.left {
+				continue
+			}
+			if !r.cleared && !r.abandoned {
+				w.breaks("saved", "%s is over, and %s is still there", r.id, key)
+			}
+			w.count(leftBehind)
 		}
 	}
 }

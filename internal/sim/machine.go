@@ -12,13 +12,14 @@ import (
 // then.
 type machine struct {
 	world       *world
-	index       int
+	service     *service
+	index       int // in the world
 	slots       int
 	slow        float64 // how much longer everything takes here
 	folder      *folder
 	agent       *agentProcess // nil: not running
 	linkUp      int64         // to the server
-	peerUp      [8]int64      // to other machines, by index
+	peerUp      [16]int64     // to other machines, by index
 	pausedUntil int64
 	fullUntil   int64 // the disk
 }
@@ -29,6 +30,7 @@ type folder struct {
 	incarnation stint.Incarnation
 	logs        []*slotLog
 	blocks      map[blockKey]*block
+	copies      []blockKey // of blocks that were made elsewhere
 }
 
 // slotLog is the log of one slot in one incarnation and execution.
@@ -38,7 +40,7 @@ type slotLog struct {
 	synced    int // records that survive the machine
 }
 
-// logRecord is what a worker writes: begun, and then done or failed.
+// logRecord is what a worker writes: begun, and then done, failed or interrupted.
 type logRecord struct {
 	begun  bool
 	grant  *stint.Grant
@@ -57,8 +59,12 @@ type blockKey struct {
 // block is the output of an operation as it lies here.
 type block struct {
 	content content
-	torn    bool // the machine crashed before it was on disk
+	torn    bool // the machine crashed before it was on disk: it is seen when the agent starts
+	rotten  bool // it was altered: it is seen when it is read
 }
+
+// whole reports whether a block is there and what was written.
+func (b *block) whole() bool { return b != nil && !b.torn && !b.rotten }
 
 // replaceFolder gives the machine an empty folder: another node.
 func (m *machine) replaceFolder() {
@@ -95,8 +101,12 @@ func (m *machine) recover(l *agent.Ledger) {
 				continue
 			}
 			done[attempt{uint32(r.grant.Job), r.op}] = true
+			b := m.folder.blocks[blockKey{x, r.grant.Stage, r.op}]
+			if b == nil && r.part == nil {
+				continue // it was dropped
+			}
 			completed = addOp(completed, r.grant.Stage, r.op)
-			if b := m.folder.blocks[blockKey{x, r.grant.Stage, r.op}]; b != nil && b.torn {
+			if b != nil && b.torn {
 				bad = addOp(bad, r.grant.Stage, r.op)
 			}
 		}
@@ -106,6 +116,9 @@ func (m *machine) recover(l *agent.Ledger) {
 			}
 		}
 		l.Restore(x, completed, begun)
+		if copies := m.folder.copiesOf(x); copies != nil {
+			l.RestoreCopies(x, copies)
+		}
 		if bad != nil {
 			l.Lost(x, bad)
 			m.folder.drop(x, bad)
@@ -142,7 +155,46 @@ func (f *folder) executions() (list []stint.ExecutionID) {
 			list = append(list, log.execution)
 		}
 	}
+	for _, key := range f.copies {
+		if !slices.Contains(list, key.execution) {
+			list = append(list, key.execution)
+		}
+	}
 	return list
+}
+
+// copiesOf lists the blocks of an execution that were made elsewhere.
+func (f *folder) copiesOf(x stint.ExecutionID) (list []stint.StageOps) {
+	for _, key := range f.copies {
+		if key.execution == x {
+			list = addOp(list, key.stage, key.op)
+		}
+	}
+	return list
+}
+
+// write puts out a block that was made here.
+func (f *folder) write(key blockKey, c content) {
+	f.blocks[key] = &block{content: c}
+	f.copies = slices.DeleteFunc(f.copies, func(k blockKey) bool { return k == key })
+}
+
+// free removes blocks that are not needed any more.
+func (f *folder) free(x stint.ExecutionID, sets []stint.StageOps) {
+	for key := range f.blocks {
+		if key.execution == x && hasOp(sets, key.stage, key.op) {
+			delete(f.blocks, key)
+		}
+	}
+	f.copies = slices.DeleteFunc(f.copies, func(key blockKey) bool { return key.execution == x && hasOp(sets, key.stage, key.op) })
+}
+
+// keep takes in a copy of a block, durably.
+func (f *folder) keep(key blockKey, c content) {
+	f.blocks[key] = &block{content: c}
+	if !slices.Contains(f.copies, key) {
+		f.copies = append(f.copies, key)
+	}
 }
 
 // drop forgets completions whose blocks are not whole.
@@ -169,6 +221,7 @@ func (f *folder) remove(x stint.ExecutionID) {
 			delete(f.blocks, key)
 		}
 	}
+	f.copies = slices.DeleteFunc(f.copies, func(key blockKey) bool { return key.execution == x })
 }
 
 // loseUnsynced is what a crash of the machine does: the tails of logs are gone,
@@ -178,8 +231,8 @@ func (f *folder) loseUnsynced(w *world) {
 		kept := log.synced + w.rng.IntN(len(log.records)-log.synced+1)
 		for i, r := range log.records {
 			key := blockKey{log.execution, r.grant.Stage, r.op}
-			if r.done == nil || i < log.synced || r.part != nil {
-				continue
+			if r.done == nil || i < log.synced || r.part != nil || slices.Contains(f.copies, key) {
+				continue // what was copied or staged is on disk
 			}
 			if b := f.blocks[key]; i >= kept {
 				delete(f.blocks, key)
@@ -213,7 +266,7 @@ func (m *machine) kill() {
 }
 
 func (m *machine) heal() {
-	m.linkUp, m.pausedUntil, m.fullUntil, m.peerUp, m.slow = 0, 0, 0, [8]int64{}, 1
+	m.linkUp, m.pausedUntil, m.fullUntil, m.peerUp, m.slow = 0, 0, 0, [16]int64{}, 1
 	m.start()
 }
 
@@ -222,14 +275,4 @@ func (m *machine) document() stint.Node {
 		ID: m.folder.node, Name: fmt.Sprintf("node%d", m.index), Incarnation: m.folder.incarnation, Status: stint.NodeReady,
 		Slots: m.slots, Address: fmt.Sprintf("node%d:1", m.index),
 	}
-}
-
-// machineOf finds the machine whose folder is a node's, or nil.
-func (w *world) machineOf(id stint.NodeID) *machine {
-	for _, m := range w.machines {
-		if m.folder.node == id {
-			return m
-		}
-	}
-	return nil
 }

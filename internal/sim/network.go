@@ -116,15 +116,7 @@ func (s *session) serverSide() {
 		return
 	}
 	s.serverOver = true
-	for _, m := range s.up {
-		if m.hello == nil && s.attached && s.world.happens(messageLate) {
-			s.world.after(s.world.lateness(), "late up", func() {
-				if !s.server.dead {
-					s.server.receive(s, m)
-				}
-			})
-		}
-	}
+	s.lateUp()
 	s.up = nil
 	s.world.after(s.world.between(0, millisecond), "detach", func() {
 		if !s.server.dead {
@@ -134,7 +126,34 @@ func (s *session) serverSide() {
 	s.agentSide()
 }
 
-// agentSide ends it at the agent's end, which notices when it is not paused.
+// lateUp has some of what was under way come late. Where a report is missing
+// its number tells; but not where the node was told to forget some, and then only
+// the order of a session does: it holds to the end.
+func (s *session) lateUp() {
+	came := int64(0)
+	for _, m := range s.up {
+		if m.hello != nil || !s.attached {
+			return
+		}
+		if !s.world.happens(messageLate) {
+			if m.report == nil || s.agent.bookOf(m.report.Execution).closed > 0 {
+				return
+			}
+			continue
+		}
+		came = max(came, s.world.lateness())
+		s.world.after(came, "late up", func() {
+			if !s.server.dead {
+				s.server.receive(s, m)
+			}
+		})
+		came++
+	}
+}
+
+// agentSide ends it at the agent's end, which notices when it is not paused. It
+// reads a session to its end before the next, so that what is told as things stand
+// does not come late; grants and acknowledgements are for all time.
 func (s *session) agentSide() {
 	w, m := s.world, s.agent.machine
 	if s.agentOver || s.agent.dead {
@@ -146,7 +165,8 @@ func (s *session) agentSide() {
 	}
 	s.agentOver = true
 	for _, msg := range s.down {
-		if msg.errand == nil && w.happens(messageLate) {
+		said := msg.message
+		if lasts := said.Grant != nil || said.Retract != nil || said.Ack != nil || said.Resend != nil; lasts && w.happens(messageLate) {
 			w.after(w.lateness(), "late down", func() {
 				if !s.agent.dead && m.pausedUntil <= w.now {
 					s.agent.arrived(msg)

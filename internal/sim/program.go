@@ -23,7 +23,35 @@ type run struct {
 	output     []content // of the parts, once committed
 	committed  bool
 	committing bool // a commit errand has left the server
-	terminated bool // somebody was told that it is being terminated
+	saves      bool // operations save themselves when they are asked to stop
+	claims     []*claim
+	cleared    bool // what was saved of it is not needed any more
+	abandoned  bool // it was claimed, and ended before anything came of that
+	left       bool // suspended, and left so
+}
+
+// owner is who owns the execution; nil: nobody has claimed it.
+func (r *run) owner() *claim {
+	if len(r.claims) == 0 {
+		return nil
+	}
+	return r.claims[len(r.claims)-1]
+}
+
+// owns reports whether only this service may write the output.
+func (r *run) owns(v *service) bool {
+	if o := r.owner(); o != nil {
+		return o.service == v
+	}
+	return v.index == 0
+}
+
+// clear removes what is staged.
+func (r *run) clear(w *world, by *service) {
+	if !r.owns(by) && !r.committed && !r.cleared {
+		w.breaks("owner", "service %d cleared %s, which is not its own", by.index, r.id)
+	}
+	r.staged, r.cleared = make(map[string]content), true
 }
 
 // content is what an operation reads or writes, in place of bytes: pieces of the
@@ -146,13 +174,16 @@ func countersOf(op uint32) []stint.CounterDelta {
 }
 
 // commit gives staged parts their places, once; repeated, it says the same.
-func (r *run) commit(w *world, parts []stint.Part) (int64, *stint.Error) {
+func (r *run) commit(w *world, parts []stint.Part, by *service) (int64, *stint.Error) {
 	var total int64
 	for _, p := range parts {
 		total += p.Bytes
 	}
 	if r.committed {
 		return total, nil
+	}
+	if !r.owns(by) {
+		w.breaks("owner", "service %d commits the output of %s, which is not its own", by.index, r.id)
 	}
 	for i, p := range parts {
 		c, staged := r.staged[p.Name]
@@ -161,7 +192,7 @@ func (r *run) commit(w *world, parts []stint.Part) (int64, *stint.Error) {
 		}
 		r.output = append(r.output, c)
 	}
-	r.committed = true
+	r.committed, r.cleared = true, true
 	w.note("committed", uint64(total))
 	return total, nil
 }
@@ -172,12 +203,13 @@ func (w *world) runOf(id stint.ExecutionID) *run {
 
 // submit records an execution of random shape, and has it driven.
 func (w *world) submit(i int) {
-	s := w.server
+	v := w.services[0]
+	s := v.server
 	if s == nil {
 		w.after(100*millisecond, "submit", func() { w.submit(i) })
 		return
 	}
-	r := &run{id: stint.ExecutionID(fmt.Sprintf("x-%016d", i)), staged: make(map[string]content), long: w.chance(0.5)}
+	r := &run{id: stint.ExecutionID(fmt.Sprintf("x-%016d", i)), staged: make(map[string]content), long: w.chance(0.5), saves: w.chance(0.6)}
 	listing, choice := w.shape(r)
 	var err error
 	r.plan, err = plan.Make(r.id, r.request, listing, choice)
@@ -187,8 +219,8 @@ func (w *world) submit(i int) {
 	}
 	w.runs = append(w.runs, r)
 	row := &row{plan: r.plan, request: r.request, created: w.millis(), epoch: s.epoch}
-	w.store.rows = append(w.store.rows, row)
-	w.books.open(r)
+	v.store.rows = append(v.store.rows, row)
+	w.books.open(v, r, row)
 	w.after(w.between(0, 5*millisecond), "start", func() {
 		if s.dead {
 			return // its successor finds it
@@ -201,6 +233,7 @@ func (w *world) submit(i int) {
 		}
 		d.post(input{event: &coord.Event{Begin: true}})
 	})
+	w.after(w.between(0, 2*second), "care", func() { w.care(r) })
 	if w.happens(terminated) {
 		w.after(w.between(0, 12*second), "terminate", func() { w.terminate(r) })
 	}
@@ -208,15 +241,16 @@ func (w *world) submit(i int) {
 
 // terminate has a person end an execution; without an answer they ask again.
 func (w *world) terminate(r *run) {
-	if w.server == nil || w.server.live(r.id) == nil {
+	v := w.serviceOf(r)
+	if v.server == nil || v.server.live(r.id) == nil {
 		return
 	}
-	d := w.server.live(r.id)
+	d := v.server.live(r.id)
 	d.post(input{event: &coord.Event{Terminate: true}})
 	var status stint.ExecutionStatus
 	d.post(input{look: func(s *coord.State) { status = s.Status() }, released: func(ok bool) {
 		if ok && (status == stint.Terminating || status == stint.Terminated) {
-			r.terminated = true
+			d.row.book.terminated = true
 		} else if !ok {
 			w.after(100*millisecond, "terminate", func() { w.terminate(r) })
 		}
@@ -229,6 +263,12 @@ func (w *world) shape(r *run) (stint.Listing, plan.Choice) {
 	r.request = stint.Request{Output: "file:///out", Attempts: 2 + rng.IntN(3), Program: stint.Program{Name: "sim"}}
 	if rng.IntN(6) == 0 {
 		r.request.Nodes = 1 + rng.IntN(3)
+	}
+	if rng.IntN(3) == 0 {
+		r.request.Replication = 2 + rng.IntN(2)
+	}
+	if rng.IntN(3) == 0 {
+		r.request.Save = stint.SaveContinuous
 	}
 	listing := stint.Listing{Range: &stint.Values{First: 7, Count: 1 + rng.Int64N(60)}}
 	choice := plan.Choice{SubsetSize: 1, Exact: true, Partitions: 1 + rng.IntN(6)}

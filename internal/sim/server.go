@@ -13,6 +13,7 @@ import (
 // the rules of package server.
 type server struct {
 	world    *world
+	service  *service
 	epoch    stint.Epoch
 	dead     bool
 	members  []*member
@@ -23,6 +24,7 @@ type server struct {
 	round    uint64
 	placing  bool
 	acted    map[stint.ExecutionID]uint64
+	seized   map[stint.ExecutionID]bool // being resumed
 }
 
 // member is a node as the server knows it.
@@ -35,24 +37,29 @@ type member struct {
 
 type errandUnderWay struct {
 	errand stint.Errand
+	target stint.NodeID // empty: any
 	node   stint.NodeID
 	reply  func(stint.ErrandResult)
 }
 
-// startServer takes over the record.
-func (w *world) startServer() {
-	s := &server{world: w, acted: make(map[stint.ExecutionID]uint64)}
-	s.epoch = w.store.takeOver()
-	w.server = s
-	for _, n := range w.store.nodes {
+// start starts the server, unless it is there: it takes over the record.
+func (v *service) start() {
+	if v.server != nil {
+		return
+	}
+	w := v.world
+	s := &server{world: w, service: v, acted: make(map[stint.ExecutionID]uint64), seized: make(map[stint.ExecutionID]bool)}
+	s.epoch = v.store.takeOver()
+	v.server = s
+	for _, n := range v.store.nodes {
 		if n.Status == stint.NodeReady {
 			n.Status = stint.NodeAway
 		}
 		s.members = append(s.members, &member{doc: n, silent: w.now})
 	}
-	for _, r := range w.store.rows {
+	for _, r := range v.store.rows {
 		if !r.settled {
-			state, saved := w.store.load(r)
+			state, saved := v.store.load(r)
 			s.drive(r, state, saved)
 		}
 	}
@@ -63,6 +70,7 @@ func (w *world) startServer() {
 		s.want()
 	})
 	s.every(500*millisecond, "watch", s.watch)
+	s.every(250*millisecond, "schedule", s.watchSchedule)
 }
 
 // every has something done again and again while the server lives.
@@ -78,9 +86,9 @@ func (s *server) every(d int64, name string, do func()) {
 // kill ends the process: what it had in memory and under way is gone.
 func (s *server) kill() {
 	s.dead = true
-	s.world.server = nil
-	s.world.store.killed()
-	for _, m := range s.world.machines {
+	s.service.server = nil
+	s.service.store.killed()
+	for _, m := range s.service.machines {
 		if a := m.agent; a != nil && a.session != nil && a.session.server == s {
 			a.session.cut()
 		}
@@ -112,7 +120,7 @@ func (s *server) accept(sess *session, hello *hello) {
 		sess.cut()
 		return
 	}
-	for _, id := range s.world.store.saveNode(doc) {
+	for _, id := range s.service.store.saveNode(doc) {
 		s.markLost(id)
 		s.declare(id, true)
 	}
@@ -151,7 +159,7 @@ func (s *server) announce(sess *session, hello *hello, number uint64) {
 		d.post(input{event: &coord.Event{Attach: &coord.Attach{Node: hello.node, Holding: h, Session: number}}})
 	}
 	for _, h := range held {
-		sess.sendDown(toAgent{execution: h.Execution, message: coord.Message{Forget: true}})
+		sess.sendDown(toAgent{execution: h.Execution, message: coord.Message{Forget: &coord.Forget{}}})
 	}
 	for _, e := range s.errands {
 		if e.node == "" {
@@ -239,7 +247,7 @@ func (s *server) receiveReport(sess *session, r *stint.Report) {
 		return
 	}
 	sess.sendDown(toAgent{execution: r.Execution, message: coord.Message{Ack: &coord.Ack{Incarnation: r.Incarnation, Seq: r.Seq}}})
-	sess.sendDown(toAgent{execution: r.Execution, message: coord.Message{Forget: true}})
+	sess.sendDown(toAgent{execution: r.Execution, message: coord.Message{Forget: &coord.Forget{}}})
 }
 
 // send gives a node a message, if it has a session.
@@ -268,11 +276,16 @@ func (s *server) closeSessions() {
 }
 
 // submitErrand has a node run an errand; one of the same id takes its place.
-func (s *server) submitErrand(e stint.Errand, reply func(stint.ErrandResult)) {
-	u := &errandUnderWay{errand: e, reply: reply}
-	s.errands = slices.DeleteFunc(s.errands, func(old *errandUnderWay) bool { return old.errand.ID == e.ID })
+func (s *server) submitErrand(e coord.Dispatch, reply func(stint.ErrandResult)) {
+	u := &errandUnderWay{errand: e.Errand, target: e.Node, reply: reply}
+	s.cancelErrand(e.Errand.ID)
 	s.errands = append(s.errands, u)
 	s.dispatch(u)
+}
+
+// cancelErrand has the server wait no longer for an errand's result.
+func (s *server) cancelErrand(id string) {
+	s.errands = slices.DeleteFunc(s.errands, func(u *errandUnderWay) bool { return u.errand.ID == id })
 }
 
 func (s *server) dispatch(u *errandUnderWay) {
@@ -280,7 +293,7 @@ func (s *server) dispatch(u *errandUnderWay) {
 	s.turn++
 	for i := range sorted {
 		m := sorted[(s.turn+i)%len(sorted)]
-		if m.session != nil {
+		if m.session != nil && (u.target == "" || u.target == m.doc.ID) {
 			u.node = m.doc.ID
 			m.session.sendDown(toAgent{execution: u.errand.Execution, errand: &u.errand})
 			return
@@ -318,7 +331,7 @@ func (s *server) place() {
 	s.round++
 	snap := sched.Snapshot{Round: s.round}
 	for _, m := range s.members {
-		if m.session != nil {
+		if m.session != nil && !s.isDraining(m.doc.ID) {
 			snap.Nodes = append(snap.Nodes, sched.Node{ID: m.doc.ID, Incarnation: m.doc.Incarnation, Slots: m.doc.Slots})
 		}
 	}

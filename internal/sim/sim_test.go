@@ -22,7 +22,7 @@ func usualSeeds() int {
 	if raced {
 		return 150
 	}
-	return 3000
+	return 2000
 }
 
 // TestSeeds runs many seeds. What it prints of a seed that fails reproduces it.

@@ -12,9 +12,11 @@ import (
 // store is the simulated record: what it has, a killed server finds again.
 type store struct {
 	world    *world
+	service  *service
 	epoch    stint.Epoch
 	nodes    []stint.Node
 	rows     []*row
+	drains   []coord.DrainAsk
 	queue    []*pendingBatch // not being committed yet
 	flying   []*pendingBatch // one transaction
 	snapshot int             // records between snapshots, drawn per seed
@@ -30,7 +32,11 @@ type row struct {
 	settled bool
 	core    []byte // of the last snapshot, encoded; nil: none
 	coreAt  uint64
-	history []coord.Record // all there ever were, for the laws; a load reads those after coreAt
+	origin  []byte         // snapshot that the execution came with from another service; nil: it was submitted here
+	base    uint64         // its version
+	history []coord.Record // all there ever were since, for the laws; a load reads those after coreAt
+	book    *book
+	home    string // URL of the storage with its saved state; empty: the service's own
 }
 
 // batch is what a drive commits at once.
@@ -109,10 +115,10 @@ func (s *store) begin() {
 	if !w.healed && w.chance(0.03) {
 		took = w.between(8*millisecond, 600*millisecond)
 	}
-	if w.killing && !w.healed {
+	if v := s.service; v.killing && !w.healed {
 		w.after(w.between(0, took), "fault", func() {
-			if w.killing && w.server != nil {
-				w.killNow()
+			if v.killing && v.server != nil {
+				v.killNow()
 			}
 		})
 	}
@@ -215,7 +221,7 @@ func (s *store) load(r *row) (state *coord.State, saved bool) {
 		}
 		s.world.count(snapshotRead)
 	}
-	for _, rec := range r.history[r.coreAt:] {
+	for _, rec := range r.history[r.coreAt-r.base:] {
 		state.Apply(rec)
 	}
 	return state, r.core != nil

@@ -26,14 +26,39 @@ const (
 // prepare makes an operation ready: it finds what it reads.
 func (a *agentProcess) prepare(o *order) {
 	w := a.world
-	a.preparing++
+	a.preparing = append(a.preparing, o)
 	r := w.runOf(o.execution)
 	stage := &r.plan.Spec.Stages[o.grant.Stage]
+	a.restore(o)
 	if stage.Input.Kind == stint.FromInput {
 		a.later(w.between(10, millisecond), "prepared", func() { a.prepared(o, []content{inputOf(o.grant, stage, o.op)}) })
 		return
 	}
 	a.fetch(o, w.now+patience)
+}
+
+// restore unpacks the checkpoint that an interrupted attempt has left.
+func (a *agentProcess) restore(o *order) {
+	w := a.world
+	for _, c := range o.grant.Checkpoints {
+		if c.Op != o.op {
+			continue
+		}
+		saved, there := w.storage.objects[c.Key].(*checkpoint)
+		if r := w.runOf(o.execution); !there && !r.cleared && r.owns(a.machine.service) {
+			w.breaks("checkpoint", "%s of operation %d is not there", c.Key, o.op)
+			return
+		}
+		if there {
+			o.progress = saved.progress
+			w.count(checkpointRestored)
+		}
+	}
+}
+
+// leave takes an order off those that are being prepared.
+func (a *agentProcess) leave(o *order) {
+	a.preparing = slices.DeleteFunc(a.preparing, func(other *order) bool { return other == o })
 }
 
 // fetch reads what an operation of a later stage needs from where the grant says
@@ -52,7 +77,7 @@ func (a *agentProcess) fetch(o *order, deadline int64) {
 			a.prepared(o, inputs)
 			return
 		}
-		a.preparing--
+		a.leave(o)
 		a.ledger.Fail(o.execution, stint.Failure{Job: o.grant.Job, Op: o.op, Start: w.millis(), End: w.millis(), Error: stint.Errorf(stint.Lost, "%s", lost)})
 		a.flush()
 		a.pump()
@@ -60,30 +85,93 @@ func (a *agentProcess) fetch(o *order, deadline int64) {
 }
 
 // gather collects the inputs: lost says what is missing, silent that somebody
-// did not answer.
+// did not answer. Copies that cannot be used are reported.
 func (a *agentProcess) gather(o *order) (inputs []content, lost string, silent bool) {
 	reads := a.world.runOf(o.execution).plan.Reads(o.grant.Stage, o.op)
 	for n := reads.From; n < reads.To; n++ {
-		i := slices.IndexFunc(o.grant.Sources, func(s stint.Source) bool { return stint.RangesContain(s.Ops, n) })
-		if i < 0 {
-			return nil, fmt.Sprintf("the grant names no node for %d", n), false
+		key := blockKey{o.execution, o.grant.Stage - 1, n}
+		c, found := a.search(o.grant.Sources, key, func(bad stint.BadCopy) { a.ledger.Bad(o.execution, bad) })
+		switch {
+		case found == noAnswer:
+			silent, lost = true, "no answer"
+		case found == notThere && lost == "":
+			lost = fmt.Sprintf("%d is not there", n)
 		}
-		peer := a.world.machineOf(o.grant.Sources[i].Node)
-		if peer == nil || peer.agent == nil || peer != a.machine && (peer.pausedUntil > a.world.now || a.machine.peerUp[peer.index] > a.world.now) {
-			return nil, "no answer", true
-		}
-		b := peer.folder.blocks[blockKey{o.execution, o.grant.Stage - 1, n}]
-		if b == nil || b.torn {
-			return nil, fmt.Sprintf("%d is not there", n), false
-		}
-		inputs = append(inputs, b.content)
+		inputs = append(inputs, c)
 	}
-	return inputs, "", false
+	return inputs, lost, silent
+}
+
+// finding is what became of a search for a block.
+type finding int
+
+const (
+	found finding = iota
+	notThere
+	noAnswer // of at least one that may have it
+)
+
+// search reads a block from the first of its sources that has it whole.
+func (a *agentProcess) search(sources []stint.Source, key blockKey, bad func(stint.BadCopy)) (content, finding) {
+	worst := notThere
+	for i := range sources {
+		src := &sources[i]
+		if !stint.RangesContain(src.Ops, key.op) {
+			continue
+		}
+		b, answered := a.ask(src, key)
+		switch {
+		case !answered:
+			worst = noAnswer
+		case b.whole():
+			return b.content, found
+		default:
+			copyOf := stint.BadCopy{Node: src.Node, Stage: key.stage, Ops: []stint.Range{{From: key.op, To: key.op + 1}}}
+			if src.Pack != nil {
+				copyOf.Pack = src.Pack.Key
+			}
+			a.world.count(badCopyFound)
+			bad(copyOf)
+		}
+	}
+	return content{}, worst
+}
+
+// ask asks one source for a block.
+func (a *agentProcess) ask(src *stint.Source, key blockKey) (b *block, answered bool) {
+	w := a.world
+	if src.Pack != nil {
+		if w.storage.refuses > w.now {
+			return nil, false
+		}
+		w.count(packRead)
+		p, there := w.storage.objects[src.Pack.Key].(*pack)
+		if !there || p.stage != key.stage {
+			return nil, true
+		}
+		return p.blocks[key.op], true
+	}
+	peer := a.machine.service.machineOf(src.Node)
+	if peer == nil || peer.agent == nil || peer != a.machine && (peer.pausedUntil > w.now || a.machine.peerUp[peer.index] > w.now) {
+		return nil, false
+	}
+	if b = peer.folder.blocks[key]; b == nil || b.torn {
+		peer.agent.missed(key)
+	}
+	return b, true
+}
+
+// missed tells the server that a block was asked for here that is not here.
+func (a *agentProcess) missed(key blockKey) {
+	if slices.Contains(a.ledger.Executions(), key.execution) {
+		a.ledger.Lost(key.execution, addOp(nil, key.stage, key.op))
+		a.flush()
+	}
 }
 
 // prepared queues an order that is ready.
 func (a *agentProcess) prepared(o *order, inputs []content) {
-	a.preparing--
+	a.leave(o)
 	o.inputs = inputs
 	if handed, begun := a.ledger.Outstanding(o.execution, o.grant.Job, o.op); handed && !begun {
 		a.ready = append(a.ready, o)
@@ -111,7 +199,8 @@ func (s *slot) begin() {
 	s.write(o, logRecord{begun: true, grant: o.grant, op: o.op})
 	w.books.begins(a, o)
 	life := s.life
-	took := int64(float64(w.runOf(o.execution).duration(w)) * a.machine.slow)
+	took := int64(float64(w.runOf(o.execution).duration(w)) * a.machine.slow * (1 - o.progress))
+	o.began, o.takes = w.now, took
 	a.later(took, "end", func() {
 		if s.life == life && s.current == o {
 			s.end(o, took)
@@ -151,7 +240,7 @@ func (s *slot) end(o *order, took int64) {
 			}
 			r.staged[record.part.Name] = out
 		} else {
-			a.machine.folder.blocks[blockKey{o.execution, o.grant.Stage, o.op}] = &block{content: out}
+			a.machine.folder.write(blockKey{o.execution, o.grant.Stage, o.op}, out)
 		}
 	}
 	s.write(o, record)

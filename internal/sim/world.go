@@ -113,14 +113,14 @@ func (c *clock) chance(p float64) bool { return p > 0 && c.rng.Float64() < p }
 type world struct {
 	clock
 	faults   faults
-	store    store
-	server   *server // nil: down
-	machines []*machine
+	services []*service
+	machines []*machine // of all services
+	storage  storage
 	runs     []*run
 	books    books
 	broken   error // the first law that was broken
 	healed   bool
-	killing  bool // the server is killed while its next commit is under way
+	saves    int // errands that saved, so far
 }
 
 // violation says which law was broken, and how.
@@ -150,8 +150,8 @@ type result struct {
 func simulate(seed uint64) result {
 	w := &world{clock: clock{rng: rand.New(rand.NewPCG(seed, 0x57131))}}
 	w.faults.draw(w.rng)
-	w.books.world, w.store.world = w, w
-	w.store.snapshot = 3 + w.rng.IntN(60)
+	w.books.world, w.storage.world = w, w
+	w.storage.objects, w.storage.taken = make(map[string]any), make(map[string]bool)
 	w.begin()
 	for w.broken == nil && w.now < faultTime && w.next() {
 	}
@@ -171,17 +171,7 @@ func simulate(seed uint64) result {
 
 // begin makes machines and executions and starts the server.
 func (w *world) begin() {
-	w.startServer()
-	for i := range 2 + w.rng.IntN(4) {
-		m := &machine{world: w, index: i, slots: 1 + w.rng.IntN(3), slow: 1}
-		if w.chance(0.2) && w.faults.enabled[slowNode] {
-			m.slow = 2 + 6*w.rng.Float64()
-			w.faults.counters[slowNode]++
-		}
-		m.replaceFolder()
-		w.machines = append(w.machines, m)
-		w.after(w.between(0, 100*millisecond), "boot", m.start)
-	}
+	w.newService(2 + w.rng.IntN(4))
 	for i := range 1 + w.rng.IntN(3) {
 		w.after(w.between(0, 15*second), "submit", func() { w.submit(i) })
 	}
@@ -189,21 +179,13 @@ func (w *world) begin() {
 	w.after(w.between(0, second), "ask", w.ask)
 }
 
-func (w *world) over() bool {
-	for _, r := range w.runs {
-		if !w.store.of(r.id).settled {
-			return false
-		}
-	}
-	return len(w.runs) > 0
-}
-
 // heal ends all faults: what is down comes up, what is cut off is joined.
 func (w *world) heal() {
-	w.healed, w.killing = true, false
+	w.healed = true
 	w.note("heal")
-	if w.server == nil {
-		w.startServer()
+	for _, s := range w.services {
+		s.killing = false
+		s.start()
 	}
 	for _, m := range w.machines {
 		m.heal()
@@ -212,7 +194,7 @@ func (w *world) heal() {
 
 // ask has a person look at an execution, now and then.
 func (w *world) ask() {
-	if s := w.server; s != nil && len(s.drives) > 0 {
+	if s := w.anyService().server; s != nil && len(s.drives) > 0 {
 		s.drives[w.rng.IntN(len(s.drives))].ask()
 	}
 	if !w.healed {

@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net/url"
 
 	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // the driver
 
 	"stint"
 )
@@ -21,20 +21,26 @@ var migrations embed.FS
 // DB is the record. Reads may be made from any goroutine; commits go through
 // [DB.Run], which must be running.
 type DB struct {
+	path  string
 	write *sql.DB // one connection
 	read  *sql.DB
 	queue chan *pendingBatch
 }
 
 // Open opens the record in the file at path, which is made if it does not exist,
-// and brings its schema up to date. A file of a newer schema is refused.
+// and brings its schema up to date. It is refused, with [stint.Invalid] and
+// unchanged, if it has a newer schema, is damaged, has lost its latest changes, or
+// lies on another machine.
 func Open(ctx context.Context, path string) (*DB, error) {
+	if err := checkAll(ctx, path); err != nil {
+		return nil, err
+	}
 	write, err := open(path, "immediate")
 	if err != nil {
 		return nil, err
 	}
 	write.SetMaxOpenConns(1)
-	db := &DB{write: write, queue: make(chan *pendingBatch, queueLength)}
+	db := &DB{path: path, write: write, queue: make(chan *pendingBatch, queueLength)}
 	if err := db.prepare(ctx, path); err != nil {
 		return nil, errors.Join(err, write.Close())
 	}
@@ -46,27 +52,52 @@ func Open(ctx context.Context, path string) (*DB, error) {
 
 func open(path, lock string) (*sql.DB, error) {
 	q := url.Values{"_txlock": {lock}, "_pragma": {
-		"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(10000)", "foreign_keys(1)", "temp_store(MEMORY)",
+		"journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(1000)", "busy_timeout(10000)", "foreign_keys(1)", "temp_store(MEMORY)",
 	}}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
+	db, err := sql.Open("sqlite", fileName(path)+"?"+q.Encode())
 	if err != nil {
 		return nil, fmt.Errorf("open record %s: %w", path, err)
 	}
 	return db, nil
 }
 
+// fileName returns a path as the driver reads it.
+func fileName(path string) string { return "file:" + (&url.URL{Path: path}).EscapedPath() }
+
 func (db *DB) prepare(ctx context.Context, path string) error {
+	if err := db.checkSettings(ctx, path); err != nil {
+		return err
+	}
+	if err := db.migrate(ctx, path); err != nil {
+		return err
+	}
+	return db.begin(ctx, path)
+}
+
+// checkSettings makes sure that SQLite does what was asked of it: what is
+// committed is synced, and its log does not grow without end.
+func (db *DB) checkSettings(ctx context.Context, path string) error {
 	var mode string
-	var synchronous int
-	if err := db.write.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {
+	var synchronous, checkpoint int
+	err := db.write.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode)
+	if err == nil {
+		err = db.write.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&synchronous)
+	}
+	if err == nil {
+		err = db.write.QueryRowContext(ctx, "PRAGMA wal_autocheckpoint").Scan(&checkpoint)
+	}
+	if err != nil {
 		return fmt.Errorf("open record %s: %w", path, err)
 	}
-	if err := db.write.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&synchronous); err != nil {
-		return fmt.Errorf("open record %s: %w", path, err)
+	if mode != "wal" || synchronous != 2 || checkpoint <= 0 {
+		return fmt.Errorf("open record %s: journal_mode %s, synchronous %d, wal_autocheckpoint %d: expected wal, 2 (full) and more than 0; is it on a file system without locks?",
+			path, mode, synchronous, checkpoint)
 	}
-	if mode != "wal" || synchronous != 2 {
-		return fmt.Errorf("open record %s: journal_mode %s, synchronous %d: expected wal and 2 (full); is it on a file system without locks?", path, mode, synchronous)
-	}
+	return nil
+}
+
+// migrate brings the schema up to date.
+func (db *DB) migrate(ctx context.Context, path string) error {
 	dir, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
@@ -98,8 +129,48 @@ func (db *DB) Epoch(ctx context.Context) (stint.Epoch, error) {
 	return stint.Epoch(epoch), nil
 }
 
+// Service returns the number by which the record's service is told from others
+// that share a long-term storage. It is drawn once, at random.
+func (db *DB) Service(ctx context.Context) (int64, error) {
+	var service int64
+	err := db.inTx(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO facts (name, value) VALUES ('service', $1) ON CONFLICT (name) DO NOTHING", rand.Int64()); err != nil {
+			return err
+		}
+		return tx.QueryRowContext(ctx, "SELECT value FROM facts WHERE name = 'service'").Scan(&service)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read service number: %w", err)
+	}
+	return service, nil
+}
+
+// storageFact is what the names of facts about storages begin with.
+const storageFact = "storage "
+
+// KnownStorage returns the id of the storage that the service has used at a
+// location; 0: none.
+func (db *DB) KnownStorage(ctx context.Context, location string) (uint64, error) {
+	var id int64
+	err := db.read.QueryRowContext(ctx, "SELECT value FROM facts WHERE name = $1", storageFact+location).Scan(&id)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, fmt.Errorf("look up storage %s: %w", location, err)
+	}
+	return uint64(id), nil
+}
+
+// RememberStorage keeps which storage the service uses at a location.
+func (db *DB) RememberStorage(ctx context.Context, location string, id uint64) error {
+	_, err := db.write.ExecContext(ctx, "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+		storageFact+location, int64(id))
+	if err != nil {
+		return fmt.Errorf("remember storage %s: %w", location, err)
+	}
+	return nil
+}
+
 // Close ends the record. Run must have returned.
-func (db *DB) Close() error { return errors.Join(db.read.Close(), db.write.Close()) }
+func (db *DB) Close() error { return errors.Join(db.end(), db.read.Close(), db.write.Close()) }
 
 // TakeOver raises the epoch of the record, and of every execution that is not
 // settled, and returns it. What owners of earlier epochs try to commit from now

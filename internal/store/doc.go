@@ -19,4 +19,11 @@
 // A snapshot replaces the journal up to its version, in the same transaction
 // that appends the batch it was made after. Operations are kept in chunks, of
 // which only those that changed are rewritten.
+//
+// # What is refused
+//
+// While the record is open a file <record>.open lies beside it, with a number that
+// is a fact in the record too. A record that was not closed is refused if its log
+// is gone or the numbers differ: what was acknowledged would be forgotten. One that
+// SQLite finds damaged is refused, too, and never repaired.
 package store

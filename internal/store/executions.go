@@ -25,33 +25,38 @@ type Entry struct {
 	Listing stint.Digest // of the listing's blob in system storage
 }
 
-// Create commits a submission. If its idempotency key is taken, the entry of
+// Begun is what an entry has from its first moment, if it does not begin with
+// nothing done: operations of an earlier execution, or of this one elsewhere.
+type Begun struct {
+	Status   stint.ExecutionStatus
+	Snapshot coord.Snapshot   // with every chunk
+	Document *stint.Execution // as of the snapshot
+}
+
+// Create commits a submission, begun if that is not nil. If its idempotency key is taken, the entry of
 // that key is returned and nothing is written: the same request again gives the
 // same execution; another request under the key is refused. An owner whose epoch
 // is over creates nothing: [stint.Unavailable]. With [stint.Unknown] the caller
 // must read again what is there.
-func (db *DB) Create(ctx context.Context, e Entry) (Entry, error) {
-	request, err := wire.Marshal(e.Request)
+func (db *DB) Create(ctx context.Context, e Entry, begun *Begun) (Entry, error) {
+	request, choice, err := marshalEntry(e)
 	if err != nil {
 		return Entry{}, fmt.Errorf("create %s: %w", e.ID, err)
 	}
-	choice, err := wire.Marshal(e.Choice)
-	if err != nil {
-		return Entry{}, fmt.Errorf("create %s: %w", e.ID, err)
-	}
-	key := sql.NullString{String: e.Request.Key, Valid: e.Request.Key != ""}
-	res, err := db.write.ExecContext(ctx,
-		`INSERT INTO executions (id, number, key, digest, created, epoch, version, status, settled, name, program, request, choice, listing)
-		SELECT $1, (SELECT coalesce(max(number), 0) + 1 FROM executions), $2, $3, $4, $5, 0, $6, FALSE, $7, $8, $9, $10, $11
-		FROM facts WHERE facts.name = 'epoch' AND value = $5 ON CONFLICT (key) DO NOTHING`,
-		string(e.ID), key, e.Digest[:], e.Created, uint64(e.Epoch), string(stint.Queued), e.Request.Name, e.Request.Program.Name, request, choice, e.Listing.String())
+	var inserted int64
+	err = db.inTx(ctx, func(tx *sql.Tx) error {
+		if inserted, err = insert(ctx, tx, e, request, choice); err != nil || inserted == 0 || begun == nil {
+			return err
+		}
+		return writeBegun(ctx, tx, e.ID, *begun)
+	})
 	if err != nil {
 		return Entry{}, &stint.Error{Code: stint.Unknown, Err: fmt.Errorf("create %s: %w", e.ID, err)}
 	}
-	if n, err := res.RowsAffected(); err != nil || n == 1 {
-		return e, err
+	if inserted == 1 {
+		return e, nil
 	}
-	if !key.Valid {
+	if e.Request.Key == "" {
 		return Entry{}, fenced(e.Epoch)
 	}
 	found, err := db.byKey(ctx, e)
@@ -59,6 +64,74 @@ func (db *DB) Create(ctx context.Context, e Entry) (Entry, error) {
 		return Entry{}, fenced(e.Epoch)
 	}
 	return found, err
+}
+
+func marshalEntry(e Entry) (request, choice []byte, err error) {
+	request, err = wire.Marshal(e.Request)
+	if err != nil {
+		return nil, nil, err
+	}
+	choice, err = wire.Marshal(e.Choice)
+	return request, choice, err
+}
+
+// insert returns how many rows it wrote: 0 or 1.
+func insert(ctx context.Context, tx *sql.Tx, e Entry, request, choice []byte) (int64, error) {
+	key := sql.NullString{String: e.Request.Key, Valid: e.Request.Key != ""}
+	res, err := tx.ExecContext(ctx,
+		`INSERT INTO executions (id, number, key, digest, created, epoch, version, status, settled, name, program, request, choice, listing)
+		SELECT $1, (SELECT coalesce(max(number), 0) + 1 FROM executions), $2, $3, $4, $5, 0, $6, FALSE, $7, $8, $9, $10, $11
+		FROM facts WHERE facts.name = 'epoch' AND value = $5 ON CONFLICT (key) DO NOTHING`,
+		string(e.ID), key, e.Digest[:], e.Created, uint64(e.Epoch), string(stint.Queued), e.Request.Name, e.Request.Program.Name, request, choice, e.Listing.String())
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// writeBegun puts a snapshot in the place of all that an entry has.
+func writeBegun(ctx context.Context, tx *sql.Tx, id stint.ExecutionID, b Begun) error {
+	_, err := tx.ExecContext(ctx, "UPDATE executions SET version = $1, status = $2, settled = FALSE WHERE id = $3", b.Snapshot.Version, string(b.Status), string(id))
+	if err != nil {
+		return err
+	}
+	for _, table := range []string{"chunks", "journal"} {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE execution = $1", string(id)); err != nil {
+			return err
+		}
+	}
+	return writeSnapshot(ctx, tx, Batch{Execution: id, Snapshot: &b.Snapshot, Document: b.Document})
+}
+
+// Rebase replaces what is kept of an execution, its plan included, if its version
+// is still the one given: it goes on from another state, made of this one or of
+// a later one that came from elsewhere. [stint.Conflict] if it has moved on, or
+// belongs to another epoch.
+func (db *DB) Rebase(ctx context.Context, e Entry, version uint64, begun Begun) error {
+	request, choice, err := marshalEntry(e)
+	if err != nil {
+		return fmt.Errorf("rebase %s: %w", e.ID, err)
+	}
+	moved := false
+	err = db.inTx(ctx, func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, "UPDATE executions SET request = $1, choice = $2, listing = $3, created = $4 WHERE id = $5 AND epoch = $6 AND version = $7",
+			request, choice, e.Listing.String(), e.Created, string(e.ID), uint64(e.Epoch), version)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			moved = err == nil
+			return err
+		}
+		return writeBegun(ctx, tx, e.ID, begun)
+	})
+	switch {
+	case err != nil:
+		return &stint.Error{Code: stint.Unknown, Err: fmt.Errorf("rebase %s: %w", e.ID, err)}
+	case moved:
+		return stint.Errorf(stint.Conflict, "execution %s has moved on from version %d; try again", e.ID, version)
+	}
+	return nil
 }
 
 // fenced says that an owner's time is over.
@@ -108,6 +181,9 @@ func (db *DB) Load(ctx context.Context, id stint.ExecutionID) (Loaded, error) {
 		return l, fmt.Errorf("load %s: %w", id, err)
 	}
 	l, err = load(ctx, tx, id)
+	if stint.CodeOf(err) == stint.NotFound {
+		return l, errors.Join(err, tx.Rollback())
+	}
 	if err != nil {
 		return l, errors.Join(fmt.Errorf("load %s: %w", id, err), tx.Rollback())
 	}

@@ -27,6 +27,7 @@ type Batch struct {
 	Records   []coord.Record
 	Status    stint.ExecutionStatus // after the records
 	Settled   bool
+	Revive    bool             // the execution was settled, under whatever epoch, and is so no more
 	Snapshot  *coord.Snapshot  // of the version after the records; replaces the journal
 	Document  *stint.Execution // as of a snapshot
 }
@@ -139,8 +140,9 @@ func writeBatch(ctx context.Context, tx *sql.Tx, p *pendingBatch) (refused, err 
 	b := p.batch
 	after := b.After + uint64(len(b.Records))
 	res, err := tx.ExecContext(ctx,
-		"UPDATE executions SET version = $1, status = $2, settled = $3 WHERE id = $4 AND epoch = $5 AND version = $6",
-		after, string(b.Status), b.Settled, string(b.Execution), uint64(b.Epoch), b.After)
+		`UPDATE executions SET version = $1, status = $2, settled = $3, epoch = $5 WHERE id = $4 AND version = $6 AND
+		(NOT $7 AND epoch = $5 OR $7 AND settled AND EXISTS (SELECT 1 FROM facts WHERE name = 'epoch' AND value = $5))`,
+		after, string(b.Status), b.Settled, string(b.Execution), uint64(b.Epoch), b.After, b.Revive)
 	if err != nil {
 		return nil, err
 	}

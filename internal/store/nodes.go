@@ -15,7 +15,8 @@ import (
 // belongs to one data folder, and a node that joins under it anew has lost the
 // earlier one. The earlier one is refused from then on ([stint.Conflict]), unless
 // it comes under another name. So is every node if the epoch is not the owner's
-// ([stint.Unavailable]).
+// ([stint.Unavailable]), and one that was removed ([stint.Denied]). Whether a
+// node is to be drained is not changed by this.
 func (db *DB) SaveNode(ctx context.Context, epoch stint.Epoch, n stint.Node) (replaced []stint.NodeID, err error) {
 	err = db.inTx(ctx, func(tx *sql.Tx) error {
 		if err := admit(ctx, tx, epoch, n); err != nil {
@@ -64,28 +65,67 @@ func admit(ctx context.Context, tx *sql.Tx, epoch stint.Epoch, n stint.Node) err
 	if stint.Epoch(owner) != epoch {
 		return fenced(epoch)
 	}
-	var replaced bool
-	if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM nodes WHERE id = $1 AND name = $2 AND status = $3)", string(n.ID), n.Name, string(stint.NodeLost)).Scan(&replaced); err != nil {
+	var replaced, removed bool
+	err := tx.QueryRowContext(ctx, "SELECT removed, name = $2 AND status = $3 FROM nodes WHERE id = $1", string(n.ID), n.Name, string(stint.NodeLost)).Scan(&removed, &replaced)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil
+	case err != nil:
 		return err
-	}
-	if replaced {
+	case removed:
+		return stint.Errorf(stint.Denied, "node_removed: node %s was removed from this service; a new data folder makes a new node", n.ID)
+	case replaced:
 		return stint.Errorf(stint.Conflict, "name_taken: another node has joined under the name %q; give this one another name", n.Name)
 	}
 	return nil
 }
 
-// Nodes returns every node that was ever here, those that are lost included.
-func (db *DB) Nodes(ctx context.Context) (_ []stint.Node, err error) {
-	rows, err := db.read.QueryContext(ctx, "SELECT id, name, address, incarnation, slots, status, since FROM nodes ORDER BY since, id")
+// Drain keeps whether a node is to be drained, and by when it will be gone.
+func (db *DB) Drain(ctx context.Context, epoch stint.Epoch, id stint.NodeID, draining bool, by int64) error {
+	return db.changeNode(ctx, epoch, id, "UPDATE nodes SET draining = $3, evacuate_by = $4", draining, by)
+}
+
+// RemoveNode has a node be lost, listed no more, and refused when it comes again.
+func (db *DB) RemoveNode(ctx context.Context, epoch stint.Epoch, id stint.NodeID) error {
+	return db.changeNode(ctx, epoch, id, "UPDATE nodes SET removed = TRUE, draining = $3, status = $4", false, string(stint.NodeLost))
+}
+
+// changeNode changes what is known of one node, if the epoch is the owner's.
+func (db *DB) changeNode(ctx context.Context, epoch stint.Epoch, id stint.NodeID, update string, values ...any) error {
+	res, err := db.write.ExecContext(ctx, update+" WHERE id = $1 AND NOT removed AND EXISTS (SELECT 1 FROM facts WHERE name = 'epoch' AND value = $2)",
+		append([]any{string(id), uint64(epoch)}, values...)...)
+	if err != nil {
+		return fmt.Errorf("change node %s: %w", id, err)
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 1 {
+		return err
+	}
+	if owner, err := db.Epoch(ctx); err != nil || owner != epoch {
+		return errors.Join(fenced(epoch), err)
+	}
+	return stint.Errorf(stint.NotFound, "no node %s", id)
+}
+
+// KnownNode is a node of the record.
+type KnownNode struct {
+	stint.Node
+	Draining bool
+	By       int64 // when it will be gone, in milliseconds since 1970; 0: not known
+}
+
+// Nodes returns every node that was ever here and not removed, those that are
+// lost included.
+func (db *DB) Nodes(ctx context.Context) (_ []KnownNode, err error) {
+	rows, err := db.read.QueryContext(ctx, "SELECT id, name, address, incarnation, slots, status, since, draining, evacuate_by FROM nodes WHERE NOT removed ORDER BY since, id")
 	if err != nil {
 		return nil, fmt.Errorf("list nodes: %w", err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	var out []stint.Node
+	var out []KnownNode
 	for rows.Next() {
-		var n stint.Node
+		var n KnownNode
 		var since int64
-		if err := rows.Scan(&n.ID, &n.Name, &n.Address, &n.Incarnation, &n.Slots, &n.Status, &since); err != nil {
+		if err := rows.Scan(&n.ID, &n.Name, &n.Address, &n.Incarnation, &n.Slots, &n.Status, &since, &n.Draining, &n.By); err != nil {
 			return nil, fmt.Errorf("list nodes: %w", err)
 		}
 		n.Since = time.UnixMilli(since).UTC()

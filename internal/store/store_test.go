@@ -77,7 +77,7 @@ func run(t *testing.T, db *DB) {
 
 func created(t *testing.T, db *DB, e Entry) {
 	t.Helper()
-	if _, err := db.Create(t.Context(), e); err != nil {
+	if _, err := db.Create(t.Context(), e, nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -143,11 +143,11 @@ func TestAKeyGivesOneExecution(t *testing.T) {
 	created(t, db, first)
 	again := entry(2, "k")
 	again.Digest = first.Digest
-	got, err := db.Create(t.Context(), again)
+	got, err := db.Create(t.Context(), again, nil)
 	if err != nil || got.ID != first.ID {
 		t.Errorf("the same request again: %s, %v; want %s", got.ID, err, first.ID)
 	}
-	if _, err := db.Create(t.Context(), entry(3, "k")); stint.CodeOf(err) != stint.Conflict {
+	if _, err := db.Create(t.Context(), entry(3, "k"), nil); stint.CodeOf(err) != stint.Conflict {
 		t.Errorf("another request under the key: %v", err)
 	}
 	if x, err := db.ByKey(t.Context(), "k", first.Digest); err != nil || x != first.ID {
@@ -177,7 +177,7 @@ func TestOfManySubmissionsUnderAKeyOneIsMade(t *testing.T) {
 		wait.Go(func() {
 			e := entry(i+1, "k")
 			e.Digest = stint.Digest{1}
-			made, err := db.Create(t.Context(), e)
+			made, err := db.Create(t.Context(), e, nil)
 			if err != nil {
 				t.Error(err)
 			}
@@ -204,7 +204,7 @@ func TestAnOwnerThatWasReplacedTakesInNothing(t *testing.T) {
 		t.Errorf("epoch %d, %v; want %d", now, err, epoch)
 	}
 	for _, e := range []Entry{entry(2, ""), entry(3, "other")} {
-		if _, err := db.Create(t.Context(), e); stint.CodeOf(err) != stint.Unavailable {
+		if _, err := db.Create(t.Context(), e, nil); stint.CodeOf(err) != stint.Unavailable {
 			t.Errorf("create %s: %v", e.ID, err)
 		}
 	}
@@ -438,7 +438,7 @@ func TestANodeOfTheSameNameReplacesTheOneThatHadIt(t *testing.T) {
 	if replaced, err := db.SaveNode(t.Context(), 1, node("n1", "gamma", 3)); err != nil || len(replaced) > 0 {
 		t.Errorf("the one that was replaced, under another name: replaces %v, %v", replaced, err)
 	}
-	same(t, "nodes", got, []stint.Node{one, node("n2", "beta", 1), three, node("n4", "alpha", 1)})
+	same(t, "nodes", got, []KnownNode{{Node: one}, {Node: node("n2", "beta", 1)}, {Node: three}, {Node: node("n4", "alpha", 1)}})
 }
 
 func TestARecordThatWasClosedWithoutRunIsOpenedAgain(t *testing.T) {

@@ -15,6 +15,10 @@
 // missing, so that what is not there is never mistaken for what is empty. An
 // answer without its end is not whole, whatever came before it.
 //
+// A request for whole blocks, which a node keeps as copies, is answered alike:
+// each header lists the block's partitions with their checksums instead, and a
+// block without any bytes is only listed as present.
+//
 // # What can go wrong
 //
 //	block unknown, or unreadable when opened   missing: Lost, with a MissingError

@@ -3,6 +3,7 @@ package transfer
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -60,27 +61,77 @@ func NewClient(config *tls.Config) *http.Client {
 // req.Node answers; Invalid for a bad request. An error of w is returned wrapped.
 // With an error, bytes in w beyond those that are returned are rubbish.
 func Fetch(ctx context.Context, client *http.Client, addr string, req Request, w io.Writer) ([]Fetched, error) {
-	if err := req.check(); err != nil {
-		return nil, fmt.Errorf("fetch blocks: %w", err)
+	f := &fetch{req: req, w: w}
+	err := f.run(ctx, client, addr)
+	return f.done, err
+}
+
+// FetchWhole asks the node at addr for whole blocks and hands each to keep: its
+// partitions, and their bytes one after the other. It returns the operations that
+// keep has taken. keep is called in the caller's goroutine, reads all there is,
+// and answers with an error of code Lost if the bytes are not those that the
+// partitions' checksums are of; req.Whole is set by FetchWhole.
+//
+// Errors as of [Fetch], but for blocks that keep refuses: Lost with a
+// [DamagedError]. Blocks behind such a one are not asked for.
+func FetchWhole(ctx context.Context, client *http.Client, addr string, req Request, keep func(op uint32, parts []Part, r io.Reader) error) ([]stint.Range, error) {
+	req.Whole = true
+	f := &fetch{req: req, keep: keep}
+	err := f.run(ctx, client, addr)
+	var kept []stint.Range
+	for _, d := range f.done {
+		kept = stint.AddToRanges(kept, d.Op)
 	}
-	body, err := wire.Marshal(req)
+	if err == nil || isMissing(err) {
+		err = errors.Join(err, f.keepEmpty(&kept))
+	}
+	return kept, err
+}
+
+func isMissing(err error) bool {
+	_, ok := errors.AsType[*MissingError](err)
+	return ok
+}
+
+// keepEmpty hands over the blocks that are there and have no bytes.
+func (f *fetch) keepEmpty(kept *[]stint.Range) error {
+	for _, r := range f.present {
+		for op := r.From; op < r.To; op++ {
+			if stint.RangesContain(*kept, op) {
+				continue
+			}
+			if err := f.keep(op, nil, bytes.NewReader(nil)); err != nil {
+				return fmt.Errorf("keep block of operation %d: %w", op, err)
+			}
+			*kept = stint.AddToRanges(*kept, op)
+		}
+	}
+	return nil
+}
+
+// run makes the request and reads the answer.
+func (f *fetch) run(ctx context.Context, client *http.Client, addr string) error {
+	if err := f.req.check(); err != nil {
+		return fmt.Errorf("fetch blocks: %w", err)
+	}
+	body, err := wire.Marshal(f.req)
 	if err != nil {
-		return nil, fmt.Errorf("fetch blocks: %w", err)
+		return fmt.Errorf("fetch blocks: %w", err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	f := &fetch{req: req, w: w, stall: time.AfterFunc(stallTimeout, func() {
+	f.stall = time.AfterFunc(stallTimeout, func() {
 		cancel(stint.Errorf(stint.Unavailable, "no byte for %v", stallTimeout))
-	})}
+	})
 	defer f.stall.Stop()
 	err = f.ask(ctx, client, addr, body)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
 	if err != nil {
-		return f.done, fetchError(addr, req, err)
+		return fetchError(addr, f.req, err)
 	}
-	return f.done, nil
+	return nil
 }
 
 // fetchError says where and what, and gives errors of the network their code.
@@ -109,13 +160,15 @@ func isWriteError(err error) bool {
 	return ok
 }
 
-// fetch is one call of Fetch.
+// fetch is one call of Fetch or FetchWhole.
 type fetch struct {
-	req    Request
-	w      io.Writer
-	stall  *time.Timer // runs while bytes of the peer are waited for
-	offset int64
-	done   []Fetched
+	req     Request
+	w       io.Writer                                        // of Fetch
+	keep    func(op uint32, parts []Part, r io.Reader) error // of FetchWhole
+	stall   *time.Timer                                      // runs while bytes of the peer are waited for
+	offset  int64
+	done    []Fetched
+	present []stint.Range // once the answer has ended
 }
 
 // ask sends the request, again while the peer is busy, and reads the answer.
@@ -226,11 +279,60 @@ func (f *fetch) checkHeader(h header) error {
 	if h.Length <= 0 || h.Records < 0 {
 		return stint.Errorf(stint.Unavailable, "answer says that operation %d has %d bytes and %d records", h.Op, h.Length, h.Records)
 	}
+	if !f.req.Whole {
+		return nil
+	}
+	left := h.Length
+	for i, p := range h.Parts {
+		if p.Length <= 0 || p.Length > left || p.Records < 0 || i > 0 && p.Partition <= h.Parts[i-1].Partition {
+			return stint.Errorf(stint.Unavailable, "answer says that partition %d of operation %d has %d bytes and %d records", p.Partition, h.Op, p.Length, p.Records)
+		}
+		left -= p.Length
+	}
+	if left != 0 {
+		return stint.Errorf(stint.Unavailable, "answer says that the partitions of operation %d have %d bytes of %d", h.Op, h.Length-left, h.Length)
+	}
 	return nil
+}
+
+// wholeBlock has one block kept.
+func (f *fetch) wholeBlock(h header, body *bufio.Reader) error {
+	r := &watchedReader{r: io.LimitReader(body, h.Length)}
+	err := f.keep(h.Op, h.Parts, r)
+	switch {
+	case r.n < h.Length && (err == nil || r.err != nil):
+		return fmt.Errorf("operation %d: %d bytes of %d: %w", h.Op, r.n, h.Length, unexpectedEOF(cmp.Or(r.err, io.EOF)))
+	case stint.CodeOf(err) == stint.Lost:
+		return &stint.Error{Code: stint.Lost, Err: &DamagedError{Op: h.Op, Err: err}}
+	case err != nil:
+		return &writeError{err}
+	}
+	f.done = append(f.done, Fetched{Op: h.Op, Length: h.Length})
+	return nil
+}
+
+// watchedReader knows how much was read from it, and what went wrong: errors of
+// the peer are told from those of who keeps the bytes.
+type watchedReader struct {
+	r   io.Reader
+	n   int64
+	err error
+}
+
+func (w *watchedReader) Read(b []byte) (int, error) {
+	n, err := w.r.Read(b)
+	w.n += int64(n)
+	if err != nil {
+		w.err = err
+	}
+	return n, err
 }
 
 // block copies the bytes of one block and verifies them.
 func (f *fetch) block(h header, body *bufio.Reader) error {
+	if f.req.Whole {
+		return f.wholeBlock(h, body)
+	}
 	sum := xxh3.New()
 	n, err := io.CopyN(&keeper{f.w, sum}, body, h.Length)
 	f.offset += n
@@ -275,6 +377,7 @@ func (f *fetch) end(h header) error {
 			return stint.Errorf(stint.Unavailable, "answer says that operation %d is missing, after its bytes", d.Op)
 		}
 	}
+	f.present = h.Present
 	if len(h.Missing) > 0 {
 		return &stint.Error{Code: stint.Lost, Err: &MissingError{Ops: h.Missing}}
 	}

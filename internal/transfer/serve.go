@@ -35,6 +35,10 @@ type Handler struct {
 	// goroutines at once.
 	Open func(ctx context.Context, x stint.ExecutionID, stage int, op, partition uint32) (*io.SectionReader, int64, uint64, error)
 
+	// OpenWhole returns the bytes of the whole block of an operation and the
+	// partitions they consist of. Otherwise as Open.
+	OpenWhole func(ctx context.Context, x stint.ExecutionID, stage int, op uint32) (*io.SectionReader, []Part, error)
+
 	once    sync.Once
 	readers chan struct{} // a value per request in progress
 }
@@ -138,7 +142,7 @@ func (h *Handler) serve(ctx context.Context, a *answer, req Request) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			block, records, sum, err := h.Open(ctx, req.Execution, req.Stage, op, req.Partition)
+			head, block, err := h.open(ctx, req, op)
 			if err != nil {
 				missing = stint.AddToRanges(missing, op)
 				continue
@@ -147,7 +151,7 @@ func (h *Handler) serve(ctx context.Context, a *answer, req Request) error {
 			if block.Size() == 0 {
 				continue
 			}
-			if err := a.block(header{Op: op, Length: block.Size(), Records: records, Sum: sum}, block); err != nil {
+			if err := a.block(head, block); err != nil {
 				return err
 			}
 		}
@@ -156,6 +160,23 @@ func (h *Handler) serve(ctx context.Context, a *answer, req Request) error {
 		return err
 	}
 	return a.flush()
+}
+
+// open opens what a request wants of one operation.
+func (h *Handler) open(ctx context.Context, req Request, op uint32) (header, *io.SectionReader, error) {
+	head := header{Op: op}
+	var block *io.SectionReader
+	var err error
+	if req.Whole {
+		block, head.Parts, err = h.OpenWhole(ctx, req.Execution, req.Stage, op)
+	} else {
+		block, head.Records, head.Sum, err = h.Open(ctx, req.Execution, req.Stage, op, req.Partition)
+	}
+	if err != nil {
+		return header{}, nil, err
+	}
+	head.Length = block.Size()
+	return head, block, nil
 }
 
 func (a *answer) header(h header) error {

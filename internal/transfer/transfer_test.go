@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net/http"
@@ -572,5 +573,139 @@ func BenchmarkFetch(b *testing.B) {
 		if _, err := Fetch(b.Context(), client, s.Listener.Addr().String(), request(stint.Range{From: 0, To: ops}), io.Discard); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// openWhole serves every block as two partitions: 3 with its first byte, and 7.
+func (b blocks) openWhole(_ context.Context, x stint.ExecutionID, stage int, op uint32) (*io.SectionReader, []Part, error) {
+	data, ok := b[op]
+	if !ok || x != execution || stage != 1 {
+		return nil, nil, stint.Errorf(stint.NotFound, "no block")
+	}
+	var parts []Part
+	if len(data) > 0 {
+		parts = []Part{
+			{Partition: 3, Length: 1, Records: 1, Sum: xxh3.Hash(data[:1])},
+			{Partition: 7, Length: int64(len(data)) - 1, Records: int64(op), Sum: xxh3.Hash(data[1:])},
+		}
+	}
+	return io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), parts, nil
+}
+
+// keeping keeps whole blocks in memory, verified, and as text what it was told of them.
+type keeping struct {
+	got  blocks
+	told []string
+}
+
+func (k *keeping) keep(op uint32, parts []Part, r io.Reader) error {
+	var all []byte
+	for _, p := range parts {
+		b, err := io.ReadAll(io.LimitReader(r, p.Length))
+		if err != nil {
+			return err
+		}
+		if xxh3.Hash(b) != p.Sum {
+			return stint.Errorf(stint.Lost, "partition %d is altered", p.Partition)
+		}
+		all = append(all, b...)
+	}
+	k.got[op] = all
+	k.told = append(k.told, fmt.Sprint(op, len(parts)))
+	return nil
+}
+
+func TestWholeBlocksArriveWithTheirPartitionsAndEmptyOnesToo(t *testing.T) {
+	t.Parallel()
+	b := blocks{0: []byte("zero"), 1: {}, 2: bytes.Repeat([]byte("2"), copyBuffer+9), 5: []byte("five")}
+	k := &keeping{got: blocks{}}
+	kept, err := FetchWhole(t.Context(), through(&Handler{OpenWhole: b.openWhole}), "peer:1", request(stint.Range{From: 0, To: 4}, stint.Range{From: 5, To: 6}), k.keep)
+	wantError(t, err, stint.Lost, "1 blocks are not there, the first of operation 3")
+	if d := cmp.Diff([]stint.Range{{From: 0, To: 3}, {From: 5, To: 6}}, kept, cmp.AllowUnexported(stint.Range{})); d != "" {
+		t.Error(d)
+	}
+	for op, want := range b {
+		if !bytes.Equal(k.got[op], want) {
+			t.Errorf("operation %d: %d bytes, want %d", op, len(k.got[op]), len(want))
+		}
+	}
+	if d := cmp.Diff([]string{"0 2", "2 2", "5 2", "1 0"}, k.told); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestAWholeBlockThatIsRefusedIsNamed(t *testing.T) {
+	t.Parallel()
+	b := blocks{0: []byte("zero"), 1: []byte("one"), 2: []byte("two")}
+	h := &Handler{OpenWhole: func(ctx context.Context, x stint.ExecutionID, stage int, op uint32) (*io.SectionReader, []Part, error) {
+		r, parts, err := b.openWhole(ctx, x, stage, op)
+		if op == 1 {
+			parts[1].Sum++
+		}
+		return r, parts, err
+	}}
+	k := &keeping{got: blocks{}}
+	kept, err := FetchWhole(t.Context(), through(h), "peer:1", request(stint.Range{From: 0, To: 3}), k.keep)
+	wantError(t, err, stint.Lost, "block of operation 1: partition 7 is altered")
+	damaged, ok := errors.AsType[*DamagedError](err)
+	if !ok || damaged.Op != 1 || len(kept) != 1 || kept[0].To != 1 {
+		t.Error(kept, err)
+	}
+}
+
+func TestWhoCannotKeepABlockIsNotThePeersFault(t *testing.T) {
+	t.Parallel()
+	full := errors.New("no room")
+	for _, b := range []blocks{{0: []byte("zero")}, {0: {}}} {
+		_, err := FetchWhole(t.Context(), through(&Handler{OpenWhole: b.openWhole}), "peer:1", request(stint.Range{From: 0, To: 1}), func(uint32, []Part, io.Reader) error { return full })
+		if !errors.Is(err, full) || stint.CodeOf(err) != stint.Internal {
+			t.Error(err)
+		}
+	}
+}
+
+func TestEveryCutOfAnAnswerWithWholeBlocksIsFound(t *testing.T) {
+	t.Parallel()
+	b := blocks{0: []byte("zero"), 1: {}, 2: []byte("two")}
+	req := request(stint.Range{From: 0, To: 3})
+	req.Whole = true
+	body, err := wire.Marshal(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	(&Handler{OpenWhole: b.openWhole}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, Path, bytes.NewReader(body)))
+	good := w.Body.Bytes()
+	for cut := range good {
+		k := &keeping{got: blocks{}}
+		if _, err := FetchWhole(t.Context(), through(answers(good[:cut])), "peer:1", req, k.keep); stint.CodeOf(err) != stint.Unavailable {
+			t.Fatalf("cut at %d of %d: %v", cut, len(good), err)
+		}
+	}
+	for bit := range len(good) * 8 {
+		bad := bytes.Clone(good)
+		bad[bit/8] ^= 1 << (bit % 8)
+		k := &keeping{got: blocks{}}
+		if _, err := FetchWhole(t.Context(), through(answers(bad)), "peer:1", req, k.keep); err == nil {
+			t.Fatalf("bit %d of %d", bit, len(good)*8)
+		}
+	}
+}
+
+func TestPartitionsThatDoNotFillTheirBlockAreRefused(t *testing.T) {
+	t.Parallel()
+	for name, parts := range map[string][]Part{
+		"too few bytes": {{Partition: 1, Length: 3}}, "too many": {{Partition: 1, Length: 5}}, "none": nil, "negative": {{Partition: 1, Length: -1}, {Partition: 2, Length: 5}},
+		"order": {{Partition: 2, Length: 2}, {Partition: 2, Length: 2}}, "records": {{Partition: 1, Length: 4, Records: -1}}, "empty": {{Partition: 1}, {Partition: 2, Length: 4}},
+	} {
+		body, err := wire.AppendFrame(nil, header{Op: 0, Length: 4, Parts: parts})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = FetchWhole(t.Context(), through(answers(append(body, "data"...))), "peer:1", request(stint.Range{From: 0, To: 1}), func(uint32, []Part, io.Reader) error {
+			t.Errorf("%s: kept", name)
+			return nil
+		})
+		wantError(t, err, stint.Unavailable, "operation 0")
 	}
 }

@@ -33,7 +33,7 @@ func BenchmarkNoop(b *testing.B) {
 	}
 	stage := first(op("noop"))
 	stage.Values, stage.Each = &stint.Values{Count: 1 << 40}, 1
-	send(worker.Message{Setup: &worker.Setup{Spec: stint.Spec{Execution: execution, Stages: []stint.StageSpec{stage}}, Dir: b.TempDir()}})
+	send(worker.Message{Setup: &worker.Setup{Spec: stint.Spec{Execution: execution, Stages: []stint.StageSpec{stage}}, Dir: b.TempDir(), Checkpoints: b.TempDir()}})
 	send(worker.Message{Segment: &worker.SegmentFiles{ID: 1}}, data, log)
 	const batch = 1000
 	b.ResetTimer()

@@ -55,6 +55,7 @@ type packed struct {
 	Stop    *Stop              `json:"x,omitempty"`
 	Log     []byte             `json:"l,omitempty"`
 	Status  []stint.StatusText `json:"t,omitempty"`
+	Dropped []stint.Returned   `json:"d,omitempty"`
 	Events  bool               `json:"e,omitempty"`
 }
 
@@ -63,7 +64,7 @@ type packed struct {
 func (c *Conn) Send(m Message, files []*os.File) error {
 	p := packed{Setup: m.Setup, Segment: m.Segment, Perform: m.Perform, Stop: m.Stop}
 	if m.Events != nil {
-		p.Events, p.Status = true, m.Events.Status
+		p.Events, p.Status, p.Dropped = true, m.Events.Status, m.Events.Dropped
 		var err error
 		for _, r := range m.Events.Records {
 			if p.Log, err = AppendRecord(p.Log, r); err != nil {
@@ -243,7 +244,7 @@ func (p *packed) message() (Message, error) {
 	if !p.Events {
 		return m, nil
 	}
-	m.Events = &Events{Status: p.Status}
+	m.Events = &Events{Status: p.Status, Dropped: p.Dropped}
 	r, buf := bytes.NewReader(p.Log), []byte(nil)
 	for r.Len() > 0 {
 		value, err := readFrame(r, &buf)

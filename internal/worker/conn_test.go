@@ -85,15 +85,16 @@ func TestEveryKindOfMessageSurvives(t *testing.T) {
 	defer b.Close() //nolint:errcheck // the test is over
 	defer a.Close() //nolint:errcheck // the test is over
 	for _, want := range []worker.Message{
-		{Setup: &worker.Setup{Spec: stint.Spec{Execution: "x-1"}, Slot: 3, Dir: "/d", Files: "/f", Memory: 1 << 40}},
+		{Setup: &worker.Setup{Spec: stint.Spec{Execution: "x-1"}, Slot: 3, Dir: "/d", Files: "/f", Memory: 1 << 40, Checkpoints: "/c"}},
 		{Segment: &worker.SegmentFiles{ID: 4, Size: 1 << 33}},
 		{Perform: &worker.Perform{Job: 1, Stage: 2, Attempt: 3, Orders: []worker.Order{
 			{Op: 1, Subset: stint.Subset{Values: &stint.Values{First: -5, Count: 6}}},
 			{Op: 2, Files: 2, Part: "p", Subset: stint.Subset{Pieces: []stint.Piece{{Object: stint.Object{URL: "file:///a", Size: 1, Version: "v"}, Offset: 2, Length: 3}}}},
 			{Op: 3, Files: 1, Runs: []worker.Run{{File: 0, Op: 7, Offset: 1, Length: 2, Records: 3, Sum: 1<<64 - 1}}},
 		}}},
-		{Stop: &worker.Stop{Job: 9, Op: 8}},
+		{Stop: &worker.Stop{Job: 9, Grace: 8}},
 		{Events: &worker.Events{Records: records(), Status: []stint.StatusText{{Job: 1, Op: 2, Text: "t"}}}},
+		{Events: &worker.Events{Dropped: []stint.Returned{{Job: 3, Ops: []stint.Range{{From: 1, To: 4}}}}}},
 		{Events: &worker.Events{}},
 		{Setup: &worker.Setup{Dir: strings.Repeat("long", 1<<20)}},
 	} {

@@ -20,10 +20,17 @@
 // are lines: a missing LF at the end of an operation's output is added, so that
 // the lines of the next are not joined to it.
 //
+// # Checkpoints and stopping
+//
+// A process finds a folder under STINT_CHECKPOINT_DIR, of its operation alone, in
+// which it may save itself for another attempt; the folder goes when the operation
+// has completed. A [Stop] drops what waits and gives what is in progress a grace
+// period; an operation that does not complete in it is recorded as interrupted.
+//
 // # The slot log
 //
 // Before an operation begins its Begun is in the log; after its output is
-// written and before the next begins, its Done or Failed is. Both go out in one
+// written and before the next begins, its Done, Failed or Interrupted is. Both go out in one
 // write, and only what is written is told to the agent, in batches. So what the
 // agent knows is in the log, whatever dies when; see [ReadLog] for what stands
 // at the end of a log whose worker was killed.
@@ -31,6 +38,7 @@
 // # Whose fault
 //
 // The code of a failure: Failed, the program; Invalid, the program or its input
-// and for ever; Unavailable, this node's disk or limits; Lost, the output of an
+// and for ever; Unavailable, this node's disk or limits, but Failed if it is the
+// operation's own output that filled the disk; Lost, the output of an
 // earlier operation; Canceled, the agent asked.
 package worker

@@ -7,6 +7,8 @@ import (
 	"os"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"stint"
 )
 
@@ -24,6 +26,53 @@ func (s *slot) failure(ctx context.Context, it *item, err error) *stint.Failure 
 		f.Exit, f.Signal = exit.Exit, exit.Signal
 	}
 	return f
+}
+
+// hogShare is the part of a slot's share of the disk that an operation may have
+// taken when the disk is full without being blamed for that: 1/hogShare.
+const hogShare = 4
+
+// giveUp discards the output of an operation that failed with err, and says in
+// the end why it failed. A full disk is this node's fault, unless it was this
+// operation's output that filled it: on another node it would be no different,
+// and it would be tried for ever.
+func (s *slot) giveUp(o *operation, err error) error {
+	file := o.part
+	if file == nil {
+		file = s.segment
+	}
+	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+	if !full || file == nil {
+		return errors.Join(err, o.out.discard())
+	}
+	before, _ := roomBeside(file)
+	if discarded := o.out.discard(); discarded != nil {
+		return errors.Join(err, discarded)
+	}
+	after, total := roomBeside(file)
+	took := max(after-before, lengthOf(o.out))
+	if total > 0 && took > total/int64(hogShare*max(s.setup.Slots, 1)) {
+		return stint.Errorf(stint.Failed, "output_too_large: the operation has written %d MiB when the disk of %d MiB was full: %v", took>>20, total>>20, err)
+	}
+	return err
+}
+
+// lengthOf returns how many bytes an operation has written, if that is counted.
+func lengthOf(out output) int64 {
+	if b, ok := out.(*byteOutput); ok {
+		return b.length
+	}
+	return 0
+}
+
+// roomBeside returns how many bytes are free on the disk of a file, and how many
+// it has in all; 0 if that is not known.
+func roomBeside(f *os.File) (free, total int64) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return 0, 0
+	}
+	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize
 }
 
 // blame returns the code of a failure. What the operating system refuses us is

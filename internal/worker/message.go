@@ -19,6 +19,11 @@ type Setup struct {
 	Dir    string     `json:"dir"`    // of this slot alone, existing: working directories and spill files go below it
 	Files  string     `json:"files"`  // folder with the program's files by name
 	Memory int64      `json:"memory"` // bytes for sorting and merging; 0: 128 MiB
+	Slots  int        `json:"slots"`  // of the node: they share its disk
+
+	// Checkpoints is the folder in which programs save themselves, each operation in
+	// a folder of its own, see [CheckpointDir].
+	Checkpoints string `json:"checkpoints"`
 }
 
 // SegmentFiles replaces the slot's segment: later blocks go to its data file and
@@ -63,18 +68,20 @@ type Run struct {
 	Sum     uint64 // XXH3-64 of the bytes; 0: verified already
 }
 
-// Stop asks for the end of an attempt: of operation Op of a job, in progress or
-// waiting, or of everything. What was in progress is recorded as failed with
-// [stint.Canceled]; what waited is dropped without a record.
+// Stop asks for the end of what is performed of a job. What waits is dropped,
+// without a record, and told in [Events.Dropped]. What is in progress may complete,
+// or save itself, until the grace period ends, and is ended then; if it did not
+// complete it is recorded as interrupted. A later Stop can only shorten the period.
 type Stop struct {
-	Job stint.JobID `json:"job,omitempty"`
-	Op  uint32      `json:"op,omitempty"`
-	All bool        `json:"all,omitempty"`
+	Job   stint.JobID `json:"job"`
+	Grace int64       `json:"grace"` // milliseconds
 }
 
 // Events tells the agent what the slot's log now holds in addition, in the
-// log's order, and what programs said of themselves.
+// log's order, what programs said of themselves, and what was dropped before it
+// began.
 type Events struct {
 	Records []Record
 	Status  []stint.StatusText
+	Dropped []stint.Returned
 }

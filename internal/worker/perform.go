@@ -12,7 +12,7 @@ import (
 
 // perform performs one operation and adds what came of it to the journal, where
 // the next write takes it along. The error means that this slot cannot go on.
-func (s *slot) perform(ctx context.Context, it *item) error {
+func (s *slot) perform(ctx context.Context, it *item, end *ending) error {
 	defer closeAll(it.files)
 	start := time.Now().UnixMilli()
 	op, job := it.order.Op, it.job.Job
@@ -23,12 +23,15 @@ func (s *slot) perform(ctx context.Context, it *item) error {
 		return err
 	}
 	s.stderr.reset()
-	done, err := s.try(ctx, it)
+	done, err := s.try(ctx, it, end)
 	if err == nil {
 		done.Op.Start, done.Op.End = start, time.Now().UnixMilli()
 		return s.journal.add(Record{Done: done})
 	}
 	f := s.failure(ctx, it, err)
+	if end.asked() && f.Error.Code == stint.Canceled {
+		return s.journal.add(Record{Interrupted: &stint.Interrupted{Job: job, Op: op, Start: start, End: time.Now().UnixMilli()}})
+	}
 	f.Start, f.End = start, time.Now().UnixMilli()
 	return s.journal.add(Record{Failed: f})
 }
@@ -46,7 +49,7 @@ type operation struct {
 
 // try performs an operation up to the end of its output. A panic is the
 // operator's failure and not this worker's end.
-func (s *slot) try(ctx context.Context, it *item) (done *DoneRecord, err error) {
+func (s *slot) try(ctx context.Context, it *item, end *ending) (done *DoneRecord, err error) {
 	var o *operation
 	defer func() {
 		if v := recover(); v != nil {
@@ -54,13 +57,13 @@ func (s *slot) try(ctx context.Context, it *item) (done *DoneRecord, err error) 
 			err = stint.Errorf(stint.Failed, "panic: %v", v)
 		}
 		if err != nil && o != nil && o.out != nil {
-			err = errors.Join(err, o.out.discard())
+			err = s.giveUp(o, err)
 		}
 		if o != nil && o.in != nil {
 			o.in.close()
 		}
 	}()
-	if o, err = s.open(it); err != nil {
+	if o, err = s.open(ctx, it, end); err != nil {
 		return nil, err
 	}
 	if err := s.run(ctx, o); err != nil {
@@ -70,7 +73,7 @@ func (s *slot) try(ctx context.Context, it *item) (done *DoneRecord, err error) 
 }
 
 // open prepares an operation's input and output.
-func (s *slot) open(it *item) (*operation, error) {
+func (s *slot) open(ctx context.Context, it *item, end *ending) (*operation, error) {
 	stage, err := s.stage(it.job)
 	if err != nil {
 		return nil, err
@@ -83,7 +86,7 @@ func (s *slot) open(it *item) (*operation, error) {
 		}
 		o.part, files = files[len(files)-1], files[:len(files)-1]
 	}
-	if err := s.attempt(o); err != nil {
+	if err := s.attempt(ctx, o, end); err != nil {
 		return o, err
 	}
 	if o.in, err = s.openInput(o, files); err != nil {
@@ -94,7 +97,7 @@ func (s *slot) open(it *item) (*operation, error) {
 }
 
 // attempt says what the runner is to know.
-func (s *slot) attempt(o *operation) error {
+func (s *slot) attempt(ctx context.Context, o *operation, end *ending) error {
 	it, stage, spec := o.item, o.stage, &s.setup.Spec
 	o.attempt = &stint.Attempt{
 		Execution: spec.Execution, Stage: stage.Name,
@@ -107,6 +110,7 @@ func (s *slot) attempt(o *operation) error {
 		Status: func(text string) {
 			s.journal.say(stint.StatusText{Job: it.job.Job, Op: it.order.Op, Text: text})
 		},
+		OnStop: func(call func()) func() bool { return end.onStop(ctx, call) },
 	}
 	if stage.Input.Kind == stint.Shuffle {
 		o.attempt.Partition = it.order.Op
@@ -118,7 +122,8 @@ func (s *slot) attempt(o *operation) error {
 		return nil
 	}
 	o.attempt.Dir = s.dir.path
-	return s.dir.prepare()
+	o.attempt.Checkpoint = CheckpointDir(s.setup.Checkpoints, it.job.Stage, it.order.Op)
+	return errors.Join(s.dir.prepare(), s.beginCheckpoint(o.attempt.Checkpoint))
 }
 
 func startsProcess(stage *stint.StageSpec) bool {
@@ -162,7 +167,10 @@ func (s *slot) finish(ctx context.Context, o *operation) (*DoneRecord, error) {
 	if err := o.out.commit(ctx, d); err != nil {
 		return nil, err
 	}
-	d.Op.RecordsIn, d.Op.BytesIn = o.in.records(), o.in.bytes()
+	if err := s.endCheckpoint(o.attempt.Checkpoint); err != nil {
+		return nil, err
+	}
+	d.Op.RecordsIn, d.Op.BytesIn, d.Op.InputSum = o.in.records(), o.in.bytes(), o.in.sum()
 	d.Counters = o.counter.Deltas(d.Op.Op)
 	if n := o.counter.Dropped; n > 0 {
 		d.Counters = append(d.Counters, stint.CounterDelta{Op: d.Op.Op, Group: "stint", Name: "counters_limit", Value: n})

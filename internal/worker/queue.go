@@ -1,11 +1,13 @@
 package worker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"sync"
+	"time"
+
+	"stint"
 )
 
 // item is something the slot does in its turn: exactly one of setup, segment
@@ -27,8 +29,8 @@ type queue struct {
 	items   []item
 	head    int
 	current item
-	cancel  context.CancelCauseFunc // of current; nil: not begun
-	stopped bool                    // current is to be
+	ending  *ending // of current; nil: not begun
+	dropped bool    // current is not to begin
 }
 
 var errStopped = errors.New("the agent asked for it to stop")
@@ -42,14 +44,14 @@ func (q *queue) receive(conn *Conn) error {
 		if err != nil {
 			return err
 		}
-		if err := q.accept(m, files); err != nil {
+		if err := q.accept(conn, m, files); err != nil {
 			closeAll(files)
 			return err
 		}
 	}
 }
 
-func (q *queue) accept(m Message, files []*os.File) error {
+func (q *queue) accept(conn *Conn, m Message, files []*os.File) error {
 	switch {
 	case m.Setup != nil:
 		q.add(item{setup: m.Setup})
@@ -61,7 +63,9 @@ func (q *queue) accept(m Message, files []*os.File) error {
 	case m.Perform != nil:
 		return q.addOrders(m.Perform, files)
 	case m.Stop != nil:
-		q.stop(m.Stop)
+		if dropped := q.stop(m.Stop); dropped != nil {
+			return conn.Send(Message{Events: &Events{Dropped: []stint.Returned{{Job: m.Stop.Job, Ops: dropped}}}}, nil)
+		}
 	}
 	return nil
 }
@@ -113,46 +117,49 @@ func (q *queue) take() (item, bool) {
 	return it, true
 }
 
-// begun says what stops the current order, which may have been stopped already.
-func (q *queue) begun(cancel context.CancelCauseFunc) {
+// begin says how the current order is ended. It reports false if the order was
+// dropped meanwhile.
+func (q *queue) begin(e *ending) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.cancel = cancel
-	if q.stopped {
-		cancel(errStopped)
+	if !q.dropped {
+		q.ending = e
 	}
+	return !q.dropped
 }
 
 func (q *queue) finished() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.current, q.cancel, q.stopped = item{}, nil, false
+	q.current, q.ending, q.dropped = item{}, nil, false
 }
 
-// stop stops the current order and drops those that wait, where they are meant.
-func (q *queue) stop(s *Stop) {
-	meant := func(it *item) bool {
-		return it.job != nil && (s.All || it.job.Job == s.Job && it.order.Op == s.Op)
-	}
+// stop has the current order end in time and drops those that wait, where they
+// are of the job. It returns those dropped.
+func (q *queue) stop(s *Stop) (dropped []stint.Range) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	kept := q.items[:q.head]
 	for i := q.head; i < len(q.items); i++ {
-		if meant(&q.items[i]) {
-			closeAll(q.items[i].files)
+		it := &q.items[i]
+		if it.job == nil || it.job.Job != s.Job {
+			kept = append(kept, *it)
 			continue
 		}
-		kept = append(kept, q.items[i])
+		closeAll(it.files)
+		dropped = stint.AddToRanges(dropped, it.order.Op)
 	}
 	clear(q.items[len(kept):])
 	q.items = kept
-	if !meant(&q.current) {
-		return
+	switch {
+	case q.current.job == nil || q.current.job.Job != s.Job || q.dropped:
+	case q.ending != nil:
+		q.ending.stop(time.Duration(s.Grace) * time.Millisecond)
+	default:
+		q.dropped = true
+		dropped = stint.AddToRanges(dropped, q.current.order.Op)
 	}
-	q.stopped = true
-	if q.cancel != nil {
-		q.cancel(errStopped)
-	}
+	return dropped
 }
 
 // close drops everything that waits.

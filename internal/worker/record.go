@@ -17,6 +17,10 @@ type Record struct {
 	Begun  *stint.Begun   // of one operation
 	Done   *DoneRecord    // what it wrote is written
 	Failed *stint.Failure // its output, if it had any, is discarded
+
+	// Interrupted is an attempt that was ended since a [Stop] asked for it. It says
+	// nothing of a checkpoint: the agent looks for one.
+	Interrupted *stint.Interrupted
 }
 
 // DoneRecord says that an operation completed and where its output lies. Block
@@ -36,6 +40,7 @@ const (
 	kindBegun = iota + 1
 	kindDone
 	kindFailed
+	kindInterrupted
 )
 
 // MaxRecord is the length of the longest record of a log, in bytes.
@@ -58,12 +63,18 @@ func AppendRecord(dst []byte, r Record) ([]byte, error) {
 		dst = binary.AppendUvarint(dst, uint64(r.Begun.Ops.To))
 	case r.Done != nil:
 		dst = appendDone(append(dst, kindDone), r.Done)
-	default:
+	case r.Failed != nil:
 		b, err := wire.Marshal(r.Failed)
 		if err != nil {
 			return dst[:start], err
 		}
 		dst = append(append(dst, kindFailed), b...)
+	default:
+		dst = append(dst, kindInterrupted)
+		dst = binary.AppendUvarint(dst, uint64(r.Interrupted.Job))
+		dst = binary.AppendUvarint(dst, uint64(r.Interrupted.Op))
+		dst = binary.AppendVarint(dst, r.Interrupted.Start)
+		dst = binary.AppendVarint(dst, r.Interrupted.End)
 	}
 	value := dst[start+frameHeader:]
 	if len(value) > MaxRecord {
@@ -89,7 +100,11 @@ func appendDone(dst []byte, d *DoneRecord) []byte {
 	}
 	dst = appendString(dst, d.Stderr)
 	dst = appendPart(dst, d.Part)
-	return appendBlock(dst, d.Block)
+	dst = appendBlock(dst, d.Block)
+	if d.Op.InputSum != 0 {
+		dst = binary.LittleEndian.AppendUint64(dst, d.Op.InputSum)
+	}
+	return dst
 }
 
 func appendString(dst []byte, s string) []byte {
@@ -195,6 +210,8 @@ func decodeRecord(b []byte) (Record, error) {
 		r.Begun = &stint.Begun{Job: stint.JobID(f.uint32()), Ops: stint.Range{From: f.uint32(), To: f.uint32()}}
 	case kindDone:
 		r.Done = f.done()
+	case kindInterrupted:
+		r.Interrupted = &stint.Interrupted{Job: stint.JobID(f.uint32()), Op: f.uint32(), Start: f.varint(), End: f.varint()}
 	case kindFailed:
 		r.Failed = &stint.Failure{}
 		return r, wire.Unmarshal(f.rest, r.Failed)
@@ -293,6 +310,9 @@ func (f *fields) done() *DoneRecord {
 	}
 	if f.present() {
 		d.Block = f.block()
+	}
+	if len(f.rest) > 0 { // known, and not of an earlier release
+		d.Op.InputSum = f.sum()
 	}
 	return d
 }

@@ -24,7 +24,7 @@ func records() []worker.Record {
 		{Begun: &stint.Begun{Job: 7, Ops: stint.Range{From: 1<<32 - 2, To: 1<<32 - 1}}},
 		{Done: &worker.DoneRecord{}},
 		{Done: &worker.DoneRecord{
-			Job: 7, Stage: 2, Op: stint.OpDone{Op: 9, Start: 1790000000000, End: 1790000000001, BytesIn: 1, BytesOut: 2, RecordsIn: 3, RecordsOut: 4},
+			Job: 7, Stage: 2, Op: stint.OpDone{Op: 9, Start: 1790000000000, End: 1790000000001, BytesIn: 1, BytesOut: 2, RecordsIn: 3, RecordsOut: 4, InputSum: 1<<64 - 1},
 			Counters: []stint.CounterDelta{{Op: 9, Group: "g\xff", Name: "", Value: -5}, {Op: 9, Group: "h", Name: "n", Value: 1 << 62}},
 			Part:     &stint.Part{Op: 9, Name: "part-9", Bytes: 100, Sum: 1<<64 - 1}, Stderr: "x\x00\n",
 		}},
@@ -33,6 +33,7 @@ func records() []worker.Record {
 		}}}},
 		{Done: &worker.DoneRecord{Block: &block.Index{Segment: 1}}},
 		{Failed: &stint.Failure{Job: 7, Op: 1, Error: stint.Errorf(stint.Failed, "exit 3"), Exit: 3, Stderr: "\xff"}},
+		{Interrupted: &stint.Interrupted{Job: 7, Op: 1<<32 - 1, Start: 1790000000000, End: 1790000000001}},
 	}
 }
 

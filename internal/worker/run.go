@@ -101,7 +101,12 @@ func (s *slot) handle(ctx context.Context, it *item) error {
 	}
 	octx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s.queue.begun(cancel)
+	end := &ending{kill: cancel}
+	defer end.over()
 	defer s.queue.finished()
-	return s.perform(octx, it)
+	if !s.queue.begin(end) {
+		closeAll(it.files)
+		return nil
+	}
+	return s.perform(octx, it, end)
 }

@@ -29,6 +29,7 @@ type slot struct {
 	segment *os.File
 	sorter  sorter
 	stderr  tail
+	spare   bool // there is a spare checkpoint folder
 }
 
 // sorter is the sorting writer of the stage performed last, kept for its memory.
@@ -48,7 +49,7 @@ func (s *slot) begin(setup *Setup) error {
 	}
 	s.environ = environ(setup.Spec.Environment)
 	s.dir = &workDir{path: filepath.Join(setup.Dir, "work"), files: setup.Files, program: setup.Spec.Program.Files}
-	if err := os.MkdirAll(s.scratch(), 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(s.scratch(), 0o700), os.MkdirAll(setup.Checkpoints, 0o700), removeAll(s.spareCheckpoint())); err != nil {
 		return fmt.Errorf("set slot up: %w", err)
 	}
 	return nil

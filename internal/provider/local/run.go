@@ -39,6 +39,10 @@ type Supervisor struct {
 	running map[int]bool // processes of children
 }
 
+// DismissedExit is the exit code of a child that is not to be started again. The
+// last line that it printed says why.
+const DismissedExit = 64
+
 const (
 	settled   = 10 * time.Second // a child that stayed up so long starts again without delay
 	usageExit = 2                // exit code of a child whose arguments or folder are refused
@@ -46,7 +50,8 @@ const (
 
 // Run starts the children and keeps them running until ctx ends, then stops
 // them all and returns nil when the last is gone. It returns early, with every
-// child stopped, when one refuses its first start or cannot be started at all.
+// child stopped, when one refuses its first start or cannot be started at all. One
+// that ends with [DismissedExit] is not started again; the others go on.
 func (s *Supervisor) Run(ctx context.Context, children ...Child) error {
 	if s.Alone {
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
@@ -80,6 +85,10 @@ func (s *Supervisor) keep(ctx context.Context, c Child) error {
 		var exit *exec.ExitError
 		if refused := errors.As(err, &exit) && exit.ExitCode() == usageExit; first && (refused || exit == nil && err != nil) {
 			return s.refusal(c, err)
+		}
+		if exit != nil && exit.ExitCode() == DismissedExit {
+			s.Logger.WarnContext(ctx, "child ended and is not started again", "component", c.Name, "status", lastLine(s.logFile(c)))
+			return nil
 		}
 		if time.Since(started) >= settled {
 			failures = 0

@@ -2,6 +2,7 @@ package local
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -41,6 +42,9 @@ func play(role, pipe string) {
 	case "play-refuse":
 		_, _ = fmt.Fprintln(os.Stderr, "some noise\nthe folder is somebody else's")
 		os.Exit(2)
+	case "play-dismissed":
+		_, _ = fmt.Fprintln(os.Stderr, "the node was removed")
+		os.Exit(DismissedExit)
 	case "play-child":
 		<-term
 		_, _ = fmt.Fprintln(out, "asked to stop")
@@ -173,6 +177,20 @@ func TestChildThatRefusesItsFirstStartEndsTheRest(t *testing.T) {
 		Child{Name: "refuser", Args: []string{"play-refuse", s.pipe}})
 	if stint.CodeOf(err) != stint.Invalid || err.Error() != "refuser: the folder is somebody else's" {
 		t.Errorf("Run() = %v", err)
+	}
+}
+
+func TestChildThatIsDismissedIsNotStartedAgain(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	sup := supervisor(filepath.Dir(s.pipe))
+	var log bytes.Buffer
+	sup.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	if err := sup.Run(t.Context(), Child{Name: "agent", Args: []string{"play-dismissed", s.pipe}}); err != nil {
+		t.Errorf("Run() = %v", err)
+	}
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "not started again") || !strings.Contains(got, "the node was removed") {
+		t.Errorf("it said: %s", got)
 	}
 }
 

@@ -37,8 +37,8 @@ const (
 //
 // The error wraps a [stint.ExitError] where the process did not exit with 0
 // ([stint.Failed]), is [stint.Invalid] where it could not be started, and is
-// [stint.Canceled] when ctx ends, upon which all processes are killed. Errors of
-// in and out are returned as they are. The attempt's Stderr, Counters and Status
+// [stint.Canceled] when ctx ends, upon which all processes are killed, or when the
+// process ended upon the signal that asked it to. Errors of in and out are returned as they are. The attempt's Stderr, Counters and Status
 // are used in the calling goroutine.
 func (r *Runner) Perform(ctx context.Context, a *stint.Attempt, in io.Reader, out io.Writer) error {
 	if err := r.prepare(); err != nil {
@@ -54,6 +54,9 @@ func (r *Runner) Perform(ctx context.Context, a *stint.Attempt, in io.Reader, ou
 	}
 	if feed.empty() && !a.First {
 		out = io.Discard
+	}
+	if err := forgetCompleted(a); err != nil {
+		return err
 	}
 	p, err := r.start(a, path, feed)
 	if err != nil {
@@ -87,6 +90,8 @@ func (r *Runner) conduct(ctx context.Context, p *process, f *feed, out io.Writer
 	defer p.closePipes()
 	stop := context.AfterFunc(ctx, p.kill)
 	defer stop()
+	withdraw := p.heedStop()
+	defer withdraw()
 	err := p.pump(f, out, r.output)
 	if err != nil {
 		p.kill()
@@ -96,9 +101,12 @@ func (r *Runner) conduct(ctx context.Context, p *process, f *feed, out io.Writer
 	if killed > 0 {
 		p.a.Counters.Add(counterGroup, "leftover_processes", int64(killed))
 	}
+	withdraw()
 	switch {
 	case ctx.Err() != nil:
 		return stint.Errorf(stint.Canceled, "program %.80q was stopped: %w", p.a.Action.Command[0], context.Cause(ctx))
+	case p.asked && !p.completed(status):
+		return stint.Errorf(stint.Canceled, "program %.80q was stopped: it ended after SIGTERM", p.a.Action.Command[0])
 	case err != nil:
 		return err
 	case werr != nil || lerr != nil:
@@ -118,6 +126,12 @@ func (r *Runner) finish(ctx context.Context, p *process, out io.Writer, failed e
 		return 0, err
 	}
 	if failed == nil && ctx.Err() == nil {
+		if p.wasAsked() && !alone {
+			if alone, err = p.awaitGroup(ctx, out, r.output); err != nil {
+				_, kerr := killAll(p.pid)
+				return 0, errors.Join(err, kerr)
+			}
+		}
 		wait := r.Drain
 		if alone {
 			wait = 0 // nobody is there who could still write

@@ -13,6 +13,17 @@
 //	                            │ ──► stderr pipe ──► counters, status, log
 //	                            └──► pidfd: it has ended
 //
+// # Asked to end
+//
+// When the attempt is to end by itself, the process's group gets SIGTERM if one
+// of it catches that; others just run on. Go and Java programs always catch it,
+// whatever they do then. A program that was asked was interrupted, which is
+// [stint.Canceled], however it exits: most that catch the signal exit with 0
+// wherever they are. It has completed only if it exits with 0 and a file named
+// completed is in its checkpoint folder. Whoever of its
+// group is left when it has ended may go on until the context ends: a shell in
+// front of a program is gone at once, and the program saves itself yet.
+//
 // # What is left of a process
 //
 // The calling process becomes the reaper of all its descendants. When the main

@@ -12,7 +12,7 @@ import (
 // environ returns the attempt's environment followed by what the program is
 // told of the operation: in Stint's names, and in Hadoop's of both generations.
 func environ(a *stint.Attempt) []string {
-	env := make([]string, len(a.Environ), len(a.Environ)+26)
+	env := make([]string, len(a.Environ), len(a.Environ)+27)
 	copy(env, a.Environ)
 	env = append(
 		env,
@@ -21,6 +21,9 @@ func environ(a *stint.Attempt) []string {
 		"STINT_OPERATION="+string(a.Operation),
 		"STINT_ATTEMPT="+strconv.Itoa(a.Number),
 	)
+	if a.Checkpoint != "" {
+		env = append(env, "STINT_CHECKPOINT_DIR="+a.Checkpoint)
+	}
 	if a.First {
 		env = inputNames(env, a.Input)
 	}

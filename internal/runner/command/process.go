@@ -25,8 +25,9 @@ type process struct {
 	ended  bool // pidfd was seen readable
 	said   messages
 
-	mu   sync.Mutex
-	gone bool // reaped: its number may belong to another
+	mu    sync.Mutex
+	gone  bool // reaped: its number may belong to another
+	asked bool // SIGTERM was sent
 }
 
 const pipeCapacity = 1 << 20

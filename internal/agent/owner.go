@@ -1,0 +1,222 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"stint"
+	"stint/internal/object"
+)
+
+// endedKey names what stays of the saved state of an execution that has ended.
+const endedKey = "ended"
+
+// savedPrefix is what the keys of an execution's saved state begin with.
+func savedPrefix(x stint.ExecutionID) string { return "saved/" + string(x) + "/" }
+
+// ownership is what long-term storage says of who owns the execution that an
+// errand is for.
+type ownership struct {
+	storage *object.Storage
+	errand  stint.Errand
+	claims  map[uint64]stint.Owner
+	highest uint64       // generation that is claimed; 0: none
+	ended   *stint.Ended // nil: nothing says that it has ended
+	over    bool         // nothing is left for the errand to do but to see that it is done; check finds out
+}
+
+// readOwnership looks at the claims of an execution.
+func readOwnership(ctx context.Context, storage *object.Storage, e stint.Errand) (ownership, error) {
+	o := ownership{storage: storage, errand: e, claims: make(map[uint64]stint.Owner)}
+	list, err := storage.List(ctx, savedPrefix(e.Execution))
+	if err != nil {
+		return o, err
+	}
+	for _, entry := range list {
+		name := strings.TrimPrefix(entry.Key, savedPrefix(e.Execution))
+		if name == endedKey {
+			o.ended = &stint.Ended{}
+			readJSON(ctx, storage, entry.Key, o.ended)
+		}
+		digits, ok := strings.CutPrefix(name, "owner-")
+		n, err := strconv.ParseUint(digits, 10, 64)
+		if !ok || err != nil {
+			continue
+		}
+		var owner stint.Owner
+		readJSON(ctx, storage, entry.Key, &owner)
+		o.claims[n], o.highest = owner, max(o.highest, n)
+	}
+	return o, nil
+}
+
+// readJSON reads a small object of the saved state, as far as it can be read: that
+// it is there says what counts.
+func readJSON(ctx context.Context, storage *object.Storage, key string, into any) {
+	f, err := storage.Get(ctx, key)
+	if err != nil {
+		return
+	}
+	defer f.Close() //nolint:errcheck // only read
+	_ = json.NewDecoder(io.LimitReader(f, 64<<10)).Decode(into)
+}
+
+// check refuses an errand of a service that is not the owner of the execution any
+// more: another has claimed a higher generation since. The first claim is always
+// of the service that the execution was submitted to, and is made late; any other
+// is there as long as the execution is. Without it the execution is over: its end
+// has deleted the claims, this service's or that of another that had taken the
+// execution over.
+func (o *ownership) check() error {
+	generation := o.errand.Generation
+	if o.ended != nil {
+		o.over = true
+		return nil
+	}
+	if o.highest > max(generation, 1) {
+		by := ""
+		if address := o.claims[o.highest].Address; address != "" {
+			by = " by the service at " + address
+		}
+		return stint.Errorf(stint.Conflict, "owned_elsewhere: execution %s is owned in generation %d%s, this was asked for in generation %d", o.errand.Execution, o.highest, by, generation)
+	}
+	_, claimed := o.claims[generation]
+	o.over = generation > 1 && !claimed
+	return nil
+}
+
+// shared reports whether another service had a part in the execution, which may
+// believe that it is suspended.
+func (o ownership) shared() bool {
+	services := make(map[string]bool)
+	for _, owner := range o.claims {
+		services[owner.Service] = true
+	}
+	return len(services) > 1
+}
+
+// defaultKeep is how long it is said that an execution has ended, at the least.
+const defaultKeep = 24 * time.Hour
+
+// end removes the saved state of an execution that is over. For other services
+// that had a part in it a word about its end stays.
+func (o ownership) end(ctx context.Context, written int64) error {
+	prefix := savedPrefix(o.errand.Execution)
+	if o.ended == nil && (o.over || !o.shared()) {
+		return o.storage.DeleteAll(ctx, prefix)
+	}
+	if o.ended == nil {
+		e := o.errand
+		owner := o.claims[max(e.Generation, 1)]
+		now := time.Now().UTC()
+		b, err := json.Marshal(stint.Ended{
+			Status: e.Ended, Generation: e.Generation, Service: owner.Service, Address: owner.Address,
+			At: now, Until: now.Add(max(defaultKeep, time.Duration(e.Keep)*time.Second)), Output: e.Output, Parts: len(e.Parts), Bytes: written,
+		})
+		if err != nil {
+			return err
+		}
+		if err := o.storage.Put(ctx, prefix+endedKey, bytes.NewReader(b)); err != nil {
+			return err
+		}
+	}
+	return o.storage.DeleteAllBut(ctx, prefix, endedKey)
+}
+
+// commit gives the chosen parts their names. Saved state goes away with the last
+// reason to resume: not while something is missing that may be retried.
+func (s *site) commit(ctx context.Context, e stint.Errand) (int64, error) {
+	o, err := s.ownership(ctx, e)
+	if err != nil {
+		return 0, unavailableIfGone(err)
+	}
+	var written int64
+	if o.over {
+		written, err = o.committed()
+	} else {
+		written, err = object.Commit(ctx, e.Output, e.Execution, e.Program, e.Parts, e.Overwrite, e.Missing...)
+	}
+	if err == nil && len(e.Missing) == 0 {
+		err = o.end(ctx, written)
+	}
+	return written, err
+}
+
+// ownership looks whether an errand is of the owner of its execution.
+func (s *site) ownership(ctx context.Context, e stint.Errand) (ownership, error) {
+	storage, err := s.storages.open(e.Storage)
+	if err != nil {
+		return ownership{}, err
+	}
+	o, err := readOwnership(ctx, storage, e)
+	if err != nil {
+		return o, unavailable(err)
+	}
+	err = o.check()
+	return o, err
+}
+
+// committed is what is left of a commit in an execution that is over: to see that
+// it is done.
+func (o ownership) committed() (int64, error) {
+	e := o.errand
+	written, done, err := object.Committed(e.Output, e.Execution, e.Program, e.Parts, e.Missing...)
+	switch {
+	case err == nil && done && (o.ended == nil || o.ended.Generation == e.Generation):
+		return written, nil
+	case o.ended != nil:
+		return 0, o.ended.Refusal(e.Execution)
+	case err == nil:
+		err = stint.Errorf(stint.Conflict, "owned_elsewhere: execution %s has come to its end elsewhere: its claim of generation %d is gone", e.Execution, e.Generation)
+	}
+	return 0, err
+}
+
+// unavailableIfGone keeps a storage that is not there, for now perhaps, from being
+// taken for a reason never to commit.
+func unavailableIfGone(err error) error {
+	if isGone(err) {
+		return unavailable(err)
+	}
+	return err
+}
+
+func unavailable(err error) error { return &stint.Error{Code: stint.Unavailable, Message: err.Error()} }
+
+// isGone reports whether an error of opening a storage says that there is none.
+func isGone(err error) bool {
+	code := stint.CodeOf(err)
+	return code == stint.NotFound || code == stint.Invalid
+}
+
+// clearAll removes what an execution has staged and saved. Where its storage is
+// gone nothing is saved, and nobody else can have claimed it. The output of one
+// that is over is what its owner has made of it. What is staged and can never be
+// removed keeps nothing else from being removed.
+func (s *site) clearAll(ctx context.Context, e stint.Errand) error {
+	o, err := s.ownership(ctx, e)
+	gone := err != nil && isGone(err)
+	if err != nil && !gone {
+		return err
+	}
+	var staged error
+	if e.Output != "" && !o.over {
+		staged = object.Clear(ctx, e.Output, e.Execution)
+	}
+	if gone || mayPass(staged) { // then it is asked for again
+		return staged
+	}
+	return errors.Join(staged, o.end(ctx, 0))
+}
+
+// mayPass reports whether what has failed may succeed later.
+func mayPass(err error) bool {
+	code := stint.CodeOf(err)
+	return code == stint.Unavailable || code == stint.Unknown || code == stint.Canceled
+}

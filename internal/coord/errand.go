@@ -1,0 +1,230 @@
+package coord
+
+import (
+	"fmt"
+
+	"stint"
+)
+
+func (s *State) result(d *Delta, now int64, r *stint.ErrandResult) {
+	if s.landed(d, now, r) {
+		return
+	}
+	want := s.errand()
+	if want == nil || want.ID != r.ID {
+		return
+	}
+	s.recorded = ""
+	if s.putBack(want.Kind, r.Error) {
+		s.errandAt, s.errandErr = now+errandPause, r.Error
+		return
+	}
+	s.errandAt, s.errandErr = 0, nil
+	switch want.Kind {
+	case stint.ErrandCommit:
+		if r.Error != nil {
+			s.stop(d, now, stint.ExecutionFailed, r.Error)
+			return
+		}
+		status := stint.Completed
+		if s.endsWithErrors() {
+			status = stint.CompletedErrors
+		}
+		s.cancelAll(d)
+		s.record(d, Record{At: now, Status: &StatusRecord{Status: status, Bytes: r.Bytes, Settled: true}})
+		s.forgetAll(d, now)
+	case stint.ErrandRecord:
+		if r.Error != nil { // somebody else has claimed it
+			s.stop(d, now, stint.ExecutionFailed, r.Error)
+			return
+		}
+		s.cancelAll(d)
+		s.record(d, Record{At: now, Status: &StatusRecord{Status: stint.Suspended}})
+		s.forgetAll(d, now)
+		s.callMute(d)
+	case stint.ErrandClear:
+		status := s.status
+		if status == stint.Terminating {
+			status = stint.Terminated
+		}
+		s.record(d, Record{At: now, Status: &StatusRecord{Status: status, Error: s.err, Settled: true}})
+	case stint.ErrandList, stint.ErrandProbe, stint.ErrandLog, stint.ErrandSave, stint.ErrandCopy, stint.ErrandVerify, stint.ErrandInventory, stint.ErrandAdopt, stint.ErrandCompare:
+	}
+}
+
+// putBack reports whether an errand is to be tried again after an error. A
+// record is, whatever keeps it from being written, unless it is another's.
+func (*State) putBack(kind stint.ErrandKind, err *stint.Error) bool {
+	if err == nil {
+		return false
+	}
+	if kind == stint.ErrandRecord {
+		return err.Code != stint.Conflict
+	}
+	return err.Code == stint.Unavailable || err.Code == stint.Unknown
+}
+
+// stop ends the work of an execution: nothing is dispatched from here on.
+func (s *State) stop(d *Delta, now int64, status stint.ExecutionStatus, err *stint.Error) {
+	s.cancelAll(d)
+	s.record(d, Record{At: now, Status: &StatusRecord{Status: status, Error: err}})
+	s.errandAt, s.errandErr = 0, nil
+	s.forgetAll(d, now)
+	s.dispatch(d)
+}
+
+// endElsewhere ends an execution as it was ended by the service that resumed it,
+// which has cleared what there was to be cleared.
+func (s *State) endElsewhere(d *Delta, now int64, e *stint.Ended) {
+	var err *stint.Error
+	if e.Status == stint.ExecutionFailed {
+		err = stint.AsError(e.Refusal(s.ID()))
+	}
+	s.cancelAll(d)
+	s.record(d, Record{At: now, Status: &StatusRecord{Status: e.Status, Error: err, Bytes: e.Bytes, Parts: e.Parts, Settled: true}})
+	s.forgetAll(d, now)
+}
+
+func (s *State) forgetAll(d *Delta, now int64) {
+	for i := range s.nodes {
+		d.Messages = append(d.Messages, Message{Node: s.nodes[i].id, Forget: &Forget{Keep: s.keepUntil(now)}})
+	}
+}
+
+// keepUntil returns until when nodes keep output as a cache: for some time after
+// the end, unless it was terminated; 0 if not at all.
+func (s *State) keepUntil(now int64) int64 {
+	if !s.status.Final() || s.status == stint.Terminated || s.request.Keep < 0 || len(s.stints) == 0 {
+		return 0
+	}
+	keep := int64(dayMillis)
+	if s.request.Keep > 0 {
+		keep = s.request.Keep * 1000
+	}
+	if until := s.stints[len(s.stints)-1].end + keep; until > now {
+		return until
+	}
+	return 0
+}
+
+// advance takes the steps that follow from the state alone.
+func (s *State) advance(d *Delta, now int64) {
+	if s.errandAt > 0 && now >= s.errandAt {
+		s.errandAt = 0
+		if s.status != stint.Suspending && !s.endsWithErrors() { // those look for themselves
+			s.dispatch(d)
+		}
+	}
+	if s.status != stint.InProgress && s.status != stint.Suspending {
+		return
+	}
+	if s.fatal != nil {
+		s.stop(d, now, stint.ExecutionFailed, s.fatal)
+		return
+	}
+	if s.allDone() {
+		if s.status == stint.Suspending {
+			s.cancelAll(d)
+			s.record(d, Record{At: now, Status: &StatusRecord{Status: stint.InProgress, Nodes: s.mostNodes, Slots: s.mostSlots}})
+		}
+		if s.endsWithErrors() {
+			s.saveForRetry(d, now)
+		} else if len(d.Records) > 0 {
+			s.dispatch(d)
+		}
+		return
+	}
+	s.evacuate(d, now)
+	s.overdue(d, now)
+	s.doChores(d, now)
+	if s.status == stint.Suspending {
+		s.stopping(d, now)
+	}
+	if len(d.Records) > 0 {
+		s.dropRead(d)
+	}
+}
+
+func (s *State) allDone() bool { return s.complete(len(s.stages) - 1) }
+
+func (s *State) dispatch(d *Delta) {
+	if e := s.errand(); e != nil {
+		d.Errands = append(d.Errands, Dispatch{Errand: *e})
+	}
+}
+
+// errand returns the errand that the state as a whole calls for now, or nil.
+func (s *State) errand() *stint.Errand {
+	e := &stint.Errand{Execution: s.ID(), Storage: s.home, Generation: s.generation}
+	switch {
+	case s.settled:
+		return nil
+	case s.endsWithErrors() && !s.savedForRetry():
+		return nil
+	case s.status == stint.InProgress && s.allDone():
+		e.ID, e.Kind = fmt.Sprintf("%s/commit", s.ID()), stint.ErrandCommit
+		e.Output, e.Overwrite, e.Program, e.Parts = s.request.Output, s.request.Overwrite, s.programName(), s.parts
+		e.Ended, e.Keep = stint.Completed, s.request.Keep
+		if s.endsWithErrors() {
+			e.Parts, e.Missing = s.StagedParts(), s.missing()
+		}
+	case s.stopped():
+		e.ID, e.Kind = fmt.Sprintf("%s/record-%d-%d", s.ID(), s.generation, s.version), stint.ErrandRecord
+	case s.over():
+		e.ID, e.Kind, e.Output = fmt.Sprintf("%s/clear", s.ID()), stint.ErrandClear, s.request.Output
+		if e.Ended, e.Keep = s.status, s.request.Keep; s.status == stint.Terminating {
+			e.Ended = stint.Terminated
+		}
+	default:
+		return nil
+	}
+	return e
+}
+
+// wake returns when the time alone lets something be done.
+func (s *State) wake(now int64) int64 {
+	at := s.errandAt
+	earlier := func(t int64) {
+		if t > now && (at == 0 || t < at) {
+			at = t
+		}
+	}
+	if s.status != stint.InProgress && s.status != stint.Suspending {
+		return at
+	}
+	if s.status == stint.InProgress {
+		for _, k := range s.retries {
+			e := s.exceptions[k]
+			earlier(e.notBefore)
+			earlier(e.notBefore + avoidFor)
+		}
+	}
+	earlier(s.pause)
+	for _, f := range s.flights {
+		earlier(f.until)
+	}
+	if s.chores != nil {
+		earlier(s.chores.again)
+	}
+	for i := range s.nodes {
+		s.wakeNode(uint16(i), earlier)
+	}
+	return at
+}
+
+// wakeNode says when a node is to have stopped, or be given up, or evacuated.
+func (s *State) wakeNode(i uint16, earlier func(int64)) {
+	n := &s.nodes[i]
+	if s.status == stint.Suspending {
+		earlier(s.stopDeadline(i))
+		return
+	}
+	a := s.draining[n.id]
+	for _, id := range n.jobs {
+		if by := s.jobs[id].stopBy; by > 0 {
+			earlier(by + stopGrace)
+		} else if a.By > 0 {
+			earlier(a.By - evacuateAhead)
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"stint"
+	"stint/internal/coord"
+)
+
+// endedName names what stays of the saved state of an execution that has ended.
+const endedName = "ended"
+
+func endedKey(id stint.ExecutionID) string { return savedPrefix(id) + endedName }
+
+// ended returns how an execution has ended of which nothing else is left; nil:
+// nothing says so.
+func (h home) ended(ctx context.Context, id stint.ExecutionID) (*stint.Ended, error) {
+	key := endedKey(id)
+	f, err := h.storage.Get(ctx, key)
+	if stint.CodeOf(err) == stint.NotFound {
+		return nil, nil //nolint:nilnil // it has not ended, as far as is known
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := readAll(f, maxOwner)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	var e stint.Ended
+	if err := json.Unmarshal(b, &e); err != nil || !e.Status.Final() {
+		return nil, stint.Errorf(stint.Invalid, "saved state %s is altered: it does not say how the execution has ended", key)
+	}
+	return &e, nil
+}
+
+// endHere brings an execution that is suspended here to the end that it has had
+// elsewhere, and refuses what was asked for.
+func (*Server) endHere(ctx context.Context, d *drive, e stint.Ended) error {
+	refusal := e.Refusal(d.id)
+	_, err := d.wish(ctx, &coord.Event{Ended: &e})
+	if err != nil && !d.settledMeanwhile(err) && stint.CodeOf(err) != stint.Conflict {
+		return errors.Join(refusal, err)
+	}
+	return refusal
+}
+
+// refuseEnded refuses what is asked of an execution that is suspended as far as
+// this service knows, and has ended elsewhere. A storage that cannot be looked at
+// says nothing.
+func (s *Server) refuseEnded(ctx context.Context, d *drive) error {
+	if d.public.current() != stint.Suspended {
+		return nil
+	}
+	was, err := d.standing(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // who asks finds out
+	}
+	h, err := s.openHome(was.home)
+	if err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	if e, err := h.ended(ctx, d.id); err == nil && e != nil {
+		return s.endHere(ctx, d, *e)
+	}
+	return nil
+}
+
+// refusedByEnd returns the end of an execution for which its record was refused;
+// nil: it was not.
+func (s *Server) refusedByEnd(ctx context.Context, e stint.Errand, r stint.ErrandResult) *stint.Ended {
+	h, err := s.openHome(e.Storage)
+	if r.Error == nil || r.Error.Code != stint.Conflict || err != nil {
+		return nil
+	}
+	over, err := h.ended(ctx, e.Execution)
+	if err != nil {
+		return nil
+	}
+	return over
+}
+
+const (
+	sweepFirst = time.Minute
+	sweepRound = time.Hour
+)
+
+// watchEnded removes from the service's own storage, from time to time, what was
+// kept of executions that have ended.
+func (s *Server) watchEnded(ctx context.Context) error {
+	timer := time.NewTimer(sweepFirst)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := s.sweepEnded(ctx, time.Now()); err != nil {
+			s.Logger.WarnContext(ctx, "ended executions not removed from storage", "err", err)
+		}
+		timer.Reset(sweepRound)
+	}
+}
+
+// sweepEnded removes what was kept of executions that have ended, if its time is over.
+func (s *Server) sweepEnded(ctx context.Context, now time.Time) error {
+	h := home{storage: s.Storage}
+	names, err := s.Storage.Folders(ctx, savedRoot)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, name := range names {
+		id, err := stint.ParseExecutionID(name)
+		if err != nil {
+			continue // not ours
+		}
+		e, err := h.ended(ctx, id)
+		if err == nil && e != nil && now.After(e.Until) {
+			err = s.Storage.DeleteAll(ctx, savedPrefix(id))
+		}
+		failed = errors.Join(failed, err)
+	}
+	return failed
+}
+
+// refuseResume refuses to resume what has ended elsewhere, and ends it here, too,
+// unless nothing is to be changed.
+func (s *Server) refuseResume(ctx context.Context, d *drive, req stint.ResumeRequest, e stint.Ended) error {
+	if req.DryRun {
+		return e.Refusal(d.id)
+	}
+	return s.endHere(ctx, d, e)
+}
+
+// endForGood is endHere for one that is to be terminated: nobody is to be told
+// here any more how it has ended.
+func (s *Server) endForGood(ctx context.Context, d *drive, h home, e stint.Ended) error {
+	err := s.endHere(ctx, d, e)
+	if doc, read := s.Show(ctx, d.id); read == nil && doc.Status == e.Status {
+		err = errors.Join(err, h.storage.DeleteAll(ctx, savedPrefix(d.id)))
+	}
+	return err
+}

@@ -1,0 +1,79 @@
+package server_test
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"stint"
+)
+
+// stuckSuspend has an execution suspend that does not get to its end, as its node
+// does not save.
+func (r *running) stuckSuspend(n *node, id stint.ExecutionID) {
+	r.t.Helper()
+	n.with(func() {
+		n.errand = func(e stint.Errand) *stint.ErrandResult {
+			if e.Kind == stint.ErrandSave {
+				return nil
+			}
+			return n.honest(e)
+		}
+	})
+	_, err := r.Suspend(r.t.Context(), id, stint.SuspendRequest{})
+	check(r.t, err)
+}
+
+func (s *site) claims(id stint.ExecutionID) []string {
+	return slices.DeleteFunc(s.saved(id), func(name string) bool { return !strings.HasPrefix(name, "owner-") })
+}
+
+// A record that was written before a suspend is taken back is nothing that another
+// service goes on from unasked.
+func TestASuspendThatIsTakenBackLeavesNothingToResumeElsewhere(t *testing.T) {
+	t.Parallel()
+	a, b := newSite(t), newSite(t)
+	first, second := a.serve(nil), b.serve(nil)
+	n := a.node("a").attach(first)
+	b.node("b").attach(second)
+	id := first.mapped(a, n, 10)
+	first.suspend(id)
+	first.mustResume(id, stint.ResumeRequest{})
+	first.stuckSuspend(n, id)
+	record, err := os.ReadFile(a.savedLike(id, "record-000001"))
+	check(t, err)
+	check(t, os.WriteFile(a.path("storage", "saved", string(id), "record-000002"), record, 0o600))
+	got := first.mustResume(id, stint.ResumeRequest{})
+	if got.Execution.Status != stint.InProgress || got.Execution.Generation != 3 {
+		t.Errorf("%s in generation %d", got.Execution.Status, got.Execution.Generation)
+	}
+	if _, err := second.Resume(t.Context(), id, stint.ResumeRequest{From: a.url}); stint.CodeOf(err) != stint.Conflict {
+		t.Errorf("resumed elsewhere: %v", err)
+	}
+	n.work()
+	first.awaitStatus(id, stint.Completed)
+	n.once()
+}
+
+// A server that ends between the claim and the record of it is in the way of
+// neither the suspend nor what comes after it.
+func TestASuspendEndsThoughAClaimOfOursCameToNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	r := s.serve(nil)
+	n := s.node("a").attach(r)
+	id := r.mapped(s, n, 10)
+	r.suspend(id)
+	r.mustResume(id, stint.ResumeRequest{})
+	s.claimAgain(id)
+	if got := r.suspend(id); got.Generation != 2 {
+		t.Errorf("generation %d", got.Generation)
+	}
+	if got := s.claims(id); len(got) != 2 {
+		t.Errorf("claims %v", got)
+	}
+	n.work()
+	r.mustResume(id, stint.ResumeRequest{})
+	r.awaitStatus(id, stint.Completed)
+}
