@@ -1,7 +1,7 @@
 GO ?= go
 LINT = v2.15.0
 
-.PHONY: build test demo lint bench help
+.PHONY: build test demo resume-demo lint bench help
 
 build: ## build bin/stint
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/stint ./cmd/stint
@@ -11,6 +11,9 @@ test: ## format check, vet, unit tests, simulation, end-to-end tests; installs w
 
 demo: build ## count the words of the Go source tree on a server and three agents
 	@bash scripts/demo.sh
+
+resume-demo: build ## stop an execution twice, take away ever more of what was there, and count what is performed again
+	@bash scripts/stop-and-resume.sh
 
 lint: bin/golangci-lint-$(LINT) ## run the linter
 	bin/golangci-lint-$(LINT) run ./...
@@ -23,4 +26,4 @@ bin/golangci-lint-$(LINT):
 	mv bin/golangci-lint $@
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13

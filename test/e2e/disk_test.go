@@ -69,21 +69,24 @@ func (h *home) only() stint.Execution {
 	return list[0]
 }
 
-func TestProgramThatWritesWithoutEndFillsItsNodeAndNothingElse(t *testing.T) {
+func TestProgramThatWritesWithoutEndFailsAndLeavesItsNodeWithRoom(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	h.upOnSmallDisk(1, "agents/1", 120)
-	enough := h.path("enough")
-	program := h.write("endless.sh", "cat\n[ -e '"+enough+"' ] || exec yes abcdefghijklmnopqrstuvwxyz0123456789\n")
-	h.ok("run", "--map", "sh endless.sh", "--reduce", "cat", "--partitions", "1", "--file", program, "--input", h.write("in.txt", "x\n"), "--output", "out", "--detach")
-	h.wait("a refusal", func() bool { return len(h.only().Failures) > 0 })
+	program := h.write("endless.sh", "cat\nexec yes abcdefghijklmnopqrstuvwxyz0123456789\n")
+	in := h.write("in.txt", "x\n")
+	r := h.stint("run", "--map", "sh endless.sh", "--reduce", "cat", "--partitions", "1", "--attempts", "2", "--file", program, "--input", in, "--output", "out")
+	if r.code != 1 {
+		t.Errorf("exit code %d", r.code)
+	}
+	contains(t, r.err, "output_too_large", "MiB", "no space left on device", h.data+"/agents/1/")
 	x := h.only()
-	contains(t, x.Failures[0].Error.Error(), "no space left on device", h.data+"/agents/1/")
-	h.wait("a named reason", func() bool { return strings.Contains(h.only().Waiting, "no space left on device") })
-	contains(t, h.ok("show", string(x.ID)), h.data+"/agents/1/")
-	h.write("enough", "")
-	h.ok("show", string(x.ID), "--watch")
-	if diff := cmp.Diff([]string{"x\n"}, h.parts(h.path("out"))); diff != "" {
+	x.Failures = slices.DeleteFunc(x.Failures, func(f stint.Failure) bool { return f.Error.Code == stint.Unavailable }) // it was not begun
+	if x.Status != stint.ExecutionFailed || len(x.Failures) != 2 {
+		t.Errorf("%s after %d attempts", x.Status, len(x.Failures))
+	}
+	h.ok("run", "--map", "cat", "--input", in, "--output", "small")
+	if diff := cmp.Diff([]string{"x\n"}, h.parts(h.path("small"))); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -216,7 +216,7 @@ func TestSecondUpOnAFolderSaysWhoHoldsIt(t *testing.T) {
 	contains(t, r.err, fmt.Sprint(up.cmd.Process.Pid), "https://127.0.0.1:", h.data)
 }
 
-func TestInterruptedRunGoesOnWithTheNext(t *testing.T) {
+func TestInterruptedRunGoesOnWithResume(t *testing.T) {
 	t.Parallel()
 	c := newCrash(t)
 	run := c.begin(append(c.args, "--nodes", "2", "--slots", "1")...)
@@ -228,11 +228,18 @@ func TestInterruptedRunGoesOnWithTheNext(t *testing.T) {
 	if r.code != 4 || len(c.processes("")) > 0 {
 		t.Errorf("exit code %d, processes %v\n%s", r.code, c.processes(""), r.err)
 	}
-	contains(t, r.err, "goes on with the next")
 	c.up(2)
 	var x []stint.Execution
 	decode(t, c.ok("list", "--json"), &x)
-	c.ok("show", string(x[0].ID), "--watch")
+	if len(x) != 1 || x[0].Status != stint.Suspended {
+		t.Fatalf("%d executions, status %s", len(x), x[0].Status)
+	}
+	id := string(x[0].ID)
+	contains(t, r.err, "stint resume "+id)
+	kept := total(c.performed())
+	if got := c.execution("resume", id); got.Status != stint.Completed || got.Operations.Reused == 0 {
+		t.Errorf("status %s, %d reused after %d were performed", got.Status, got.Operations.Reused, kept)
+	}
 	c.checkOutput()
-	c.checkPerformed(2)
+	c.checkPerformed(0) // two fifths of a second each, of a grace period of ten
 }
