@@ -50,10 +50,11 @@ duplicate its own with --output, or the same and --overwrite.
 func (a *app) duplicate(c *cobra.Command, id stint.ExecutionID, r *runFlags, given stint.Request, uploads []upload) error {
 	ctx, stop := interrupted(c.Context())
 	defer stop()
-	s, err := a.open(ctx, given.Nodes, given.Slots)
+	service, err := a.connect()
 	if err != nil {
-		return a.unlessStopped(ctx, s, "", err)
+		return err
 	}
+	s := &session{Client: service}
 	req, err := s.Request(ctx, id)
 	if err == nil {
 		req, err = r.changed(c, id, req, given, uploads)
