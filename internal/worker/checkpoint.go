@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"golang.org/x/sys/unix"
+
 	"stint"
 )
 
@@ -26,7 +28,9 @@ func CheckpointOrigin(dir string) string { return dir + ".from" }
 // spareCheckpoint returns the slot's own empty folder, which becomes the checkpoint
 // folder of one operation after the other: to move one is a third of the work of
 // making and removing two, which short operations would notice.
-func (s *slot) spareCheckpoint() string { return filepath.Join(s.setup.Dir, "checkpoint") }
+func (s *slot) spareCheckpoint() string {
+	return filepath.Join(s.setup.Checkpoints, "spare-"+strconv.Itoa(s.setup.Slot))
+}
 
 // beginCheckpoint sees to it that the operation's folder is there.
 func (s *slot) beginCheckpoint(dir string) error {
@@ -42,10 +46,14 @@ func (s *slot) beginCheckpoint(dir string) error {
 // endCheckpoint removes the folder of an operation that has completed; dir is
 // empty if it had none.
 func (s *slot) endCheckpoint(dir string) error {
-	if dir != "" && !s.spare && isPristine(dir) {
-		s.spare = os.Rename(dir, s.spareCheckpoint()) == nil
+	if dir == "" {
+		return nil
 	}
-	return removeCheckpoint(dir)
+	if s.spare || !isPristine(dir) || os.Rename(dir, s.spareCheckpoint()) != nil {
+		return removeCheckpoint(dir)
+	}
+	s.spare = true
+	return removeOrigin(dir)
 }
 
 // isPristine reports whether a folder is as it was made.
@@ -82,20 +90,23 @@ func makeCheckpointDir(dir string) error {
 	return nil
 }
 
-// removeCheckpoint removes the folder of an operation that has completed; dir is
-// empty if it had none.
+// removeCheckpoint removes the folder of an operation that has completed.
 func removeCheckpoint(dir string) error {
-	if dir == "" {
-		return nil
-	}
 	err := os.Remove(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		err = removeAll(dir)
 	}
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		err = os.Remove(CheckpointOrigin(dir))
+		return removeOrigin(dir)
 	}
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
+	return stint.Errorf(stint.Unavailable, "remove checkpoint: %w", err)
+}
+
+// removeOrigin removes what says where a folder came from, which is most often
+// not there: one system call finds that.
+func removeOrigin(dir string) error {
+	err := unix.Unlink(CheckpointOrigin(dir))
+	if err == nil || errors.Is(err, unix.ENOENT) {
 		return nil
 	}
 	return stint.Errorf(stint.Unavailable, "remove checkpoint: %w", err)

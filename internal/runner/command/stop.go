@@ -148,12 +148,8 @@ func forgetCompleted(a *stint.Attempt) error {
 	if a.Checkpoint == "" {
 		return nil
 	}
-	path := filepath.Join(a.Checkpoint, completedMark)
-	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
-		return nil // a folder, say: the program's own, and no mark
-	}
-	err := os.Remove(path)
-	if err == nil || errors.Is(err, os.ErrNotExist) {
+	err := unix.Unlink(filepath.Join(a.Checkpoint, completedMark))
+	if err == nil || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EISDIR) { // a folder is the program's own, and no mark
 		return nil
 	}
 	return stint.Errorf(stint.Unavailable, "prepare checkpoint folder: %w", err)
