@@ -485,13 +485,15 @@ func TestANodeThatWasRemovedEnds(t *testing.T) {
 	for _, welcome := range []bool{true, false} {
 		s := newService(t)
 		if !welcome {
-			s.refusal = removed
+			s.refusal.Store(removed)
 		}
 		ended := make(chan error, 1)
 		a := s.agent(t, nodeA, t.TempDir(), 1)
 		go func() { ended <- a.Run(t.Context()) }()
 		if welcome {
-			s.next(t).session.Close(removed)
+			there := s.next(t)
+			s.refusal.Store(removed) // whoever did not hear why the session ended is told at the next
+			there.session.Close(removed)
 		}
 		select {
 		case err := <-ended:

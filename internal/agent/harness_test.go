@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -121,7 +122,7 @@ type service struct {
 	storage   string
 	url       string
 	attached  chan *peer
-	refusal   error // of every agent; nil: they are welcome
+	refusal   atomic.Pointer[stint.Error] // of every agent; nil: they are welcome
 }
 
 // peer is an agent as the server sees it.
@@ -170,8 +171,8 @@ func newService(tb testing.TB) *service {
 }
 
 func (s *service) accept(_ context.Context, session *link.Session) error {
-	if s.refusal != nil {
-		return s.refusal
+	if refusal := s.refusal.Load(); refusal != nil {
+		return refusal
 	}
 	p := &peer{
 		session: session, hello: session.Hello(), reports: make(chan *stint.Report, 4096), results: make(chan *stint.ErrandResult, 16), hangUp: make(chan struct{}),
