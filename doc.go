@@ -13,6 +13,7 @@
 //
 //	wire                           turns values into bytes, in messages and on disk
 //	plan, coord, sched             decide from values: no I/O, clock, goroutine, randomness
+//	archive,
 //	object, split, shuffle,
 //	block, transfer                turn bytes into bytes; know nothing of jobs
 //	worker, runner/command,
