@@ -18,6 +18,7 @@
 //	block, transfer                turn bytes into bytes; know nothing of jobs
 //	worker, runner/command,
 //	runner/native                  perform one operation
+//	frame                          what a worker and an SDK program say to each other
 //	link                           speaks between server and agent
 //	agent, server                  keep the loops alive
 //	store                          remembers

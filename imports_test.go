@@ -36,6 +36,7 @@ func imports() map[string][]string {
 		"internal/transfer":       nil,
 		"internal/worker":         {"internal/split", "internal/shuffle", "internal/block"},
 		"internal/runner/command": nil,
+		"internal/frame":          nil,
 		"internal/runner/native":  {"internal/shuffle"},
 		"internal/link":           nil,
 		"internal/agent":          {"internal/block", "internal/transfer", "internal/object", "internal/split", "internal/link", "internal/worker"},
