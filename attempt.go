@@ -19,18 +19,30 @@ type Attempt struct {
 	Job        JobID
 	First      bool // the stage reads the execution's input
 	Last       bool // the stage writes the execution's output
+	Combining  bool // the action is the stage's combine, on sorted records of its output
 	Action     Action
+	Combine    *Action           // of the stage, performed on what this attempt writes; nil: none
+	Streaming  *Streaming        // of the stage; nil: mode lines
+	Beside     map[string]string // by stage that is read as a broadcast: path of a file with all its output
 	Params     map[string]string
 	Environ    []string // of the process: NAME=value; a runner adds what it tells of the attempt
 	Input      Piece    // the first piece of the subset; zero for later stages and values
+	Split      Split    // how the execution's input is separated, if the stage reads that
 	Partition  uint32   // of a later stage: the partition it reads
 	Operations uint32   // of the stage
 	Partitions uint32   // of the output
+	Ranges     uint32   // partitions of the stage whose output is partitioned by the keys that this one leaves; 0: there is none
 	Dir        string   // working directory, with the program's files in it
+	Scratch    string   // folder for files without a name; empty: the system's
 	Checkpoint string   // folder in which a program may save itself for the attempt after this one; empty: none
 	Stderr     io.Writer
 	Counters   *Counters
 	Status     func(text string) // reports what the program says of itself; called in the runner's goroutine
+
+	// Bad is told of a record that the program fails on. It returns nil if the record
+	// is left out, and otherwise the error with which the attempt has to end. The
+	// reason may wrap a [RecordError], which says which record it is.
+	Bad func(record []byte, why error) error
 
 	// OnStop has call called, in a goroutine of its own, once the attempt is asked
 	// to end by itself; if it was already, at once. The result withdraws that and
@@ -64,6 +76,13 @@ func (c *Counters) Add(group, name string, n int64) {
 		c.values = make(map[[2]string]int64)
 	}
 	c.values[key] += n
+}
+
+// Reset forgets all counters.
+func (c *Counters) Reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.values, c.Dropped = nil, 0
 }
 
 // Deltas returns the counters of operation op, sorted by group and name.
@@ -121,6 +140,21 @@ func sizeUnit(s string) (int64, bool) {
 	}
 	return 0, false
 }
+
+// RecordError says on which record a program fails.
+type RecordError struct {
+	Number int64 // among the operation's records, from 0
+	Count  int64 // records that are left out with it, itself too: those of a group; 0: 1
+	Err    error
+}
+
+// Error returns "record 4: " and the reason; people count records from 1.
+func (e *RecordError) Error() string {
+	return "record " + strconv.FormatInt(e.Number+1, 10) + ": " + e.Err.Error()
+}
+
+// Unwrap returns the reason.
+func (e *RecordError) Unwrap() error { return e.Err }
 
 // ExitError says how a program's process ended when it did not end well.
 type ExitError struct {

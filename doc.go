@@ -13,12 +13,15 @@
 //
 //	wire                           turns values into bytes, in messages and on disk
 //	plan, coord, sched             decide from values: no I/O, clock, goroutine, randomness
+//	manifest                       reads what people write of programs
 //	archive,
 //	object, split, shuffle,
 //	block, transfer                turn bytes into bytes; know nothing of jobs
 //	worker, runner/command,
-//	runner/native                  perform one operation
+//	runner/native, runner/sdk      perform one operation
 //	frame                          what a worker and an SDK program say to each other
+//	program, sdk/python            the SDKs for those who write programs
+//	examples/wordcount-go          a program written with it
 //	link                           speaks between server and agent
 //	agent, server                  keep the loops alive
 //	store                          remembers
@@ -27,6 +30,7 @@
 //	sim                            runs the pure cores against seeded faults
 //	client                         the Go SDK of the API
 //	cmd/stint                      the one binary
+//	object/s3test                  starts a server of object storage for tests
 //	test/e2e                       drives the binary as people do
 //
 // # Log keys

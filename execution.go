@@ -1,30 +1,37 @@
 package stint
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+)
 
 // Request asks for one execution.
 type Request struct {
-	Name        string            `json:"name,omitempty"`
-	Program     Program           `json:"program"`
-	Inputs      []string          `json:"inputs,omitempty"` // locations: URLs, globs, or range:FIRST..LAST
-	Output      string            `json:"output,omitempty"` // location; empty: system storage
-	Params      map[string]string `json:"params,omitempty"`
-	Environment map[string]string `json:"environment,omitempty"`
-	Nodes       int               `json:"nodes,omitempty"`       // at most so many nodes; 0: all
-	Slots       int               `json:"slots,omitempty"`       // at most so many operations at once on one node; 0: all its slots
-	SubsetSize  int64             `json:"subset_size,omitempty"` // bytes, or values of a range; 0: chosen
-	Partitions  int               `json:"partitions,omitempty"`  // of shuffles that leave it open; 0: chosen
-	Compression string            `json:"compression,omitempty"` // "none": bytes as they are; "": objects that are compressed by their suffix are refused
-	Overwrite   bool              `json:"overwrite,omitempty"`
-	Attempts    int               `json:"attempts,omitempty"`     // of one operation before the execution fails; 0: 4
-	Key         string            `json:"key,omitempty"`          // idempotency key; the same key gives the same execution
-	Replication int               `json:"replication,omitempty"`  // nodes that keep each intermediate output that is needed; 0: 1
-	Save        SaveMode          `json:"save,omitempty"`         // empty: on-suspend
-	Reuse       ExecutionID       `json:"reuse,omitempty"`        // an earlier execution: of its completed operations those that are the same are not performed again
-	Keep        int64             `json:"keep_seconds,omitempty"` // how long nodes keep intermediate output for reuse after the end; 0: a day; negative: not at all
+	Name           string              `json:"name,omitempty"`
+	Program        Program             `json:"program"`
+	Inputs         []string            `json:"inputs,omitempty"`       // locations: URLs, globs, or range:FIRST..LAST
+	NamedInputs    map[string][]string `json:"named_inputs,omitempty"` // instead of Inputs, for a program whose inputs have names
+	Output         string              `json:"output,omitempty"`       // location; empty: system storage
+	Params         map[string]string   `json:"params,omitempty"`
+	Environment    map[string]string   `json:"environment,omitempty"`
+	Nodes          int                 `json:"nodes,omitempty"`       // at most so many nodes; 0: all
+	Slots          int                 `json:"slots,omitempty"`       // at most so many operations at once on one node; 0: all its slots
+	SubsetSize     int64               `json:"subset_size,omitempty"` // bytes, or values of a range; 0: chosen
+	Partitions     int                 `json:"partitions,omitempty"`  // of shuffles that leave it open; 0: chosen
+	Compression    string              `json:"compression,omitempty"` // "none": bytes as they are; "": by suffix, see CodecOf
+	Overwrite      bool                `json:"overwrite,omitempty"`
+	Attempts       int                 `json:"attempts,omitempty"`         // of one operation before the execution fails; 0: as the program says
+	Backoff        int64               `json:"backoff_millis,omitempty"`   // as in ErrorPolicy; 0: as the program says
+	SkipBadRecords float64             `json:"skip_bad_records,omitempty"` // as in ErrorPolicy; 0: as the program says; negative: none
+	Key            string              `json:"key,omitempty"`              // idempotency key; the same key gives the same execution
+	Replication    int                 `json:"replication,omitempty"`      // nodes that keep each intermediate output that is needed; 0: 1
+	Save           SaveMode            `json:"save,omitempty"`             // empty: on-suspend
+	Reuse          ExecutionID         `json:"reuse,omitempty"`            // an earlier execution: of its completed operations those that are the same are not performed again
+	Keep           int64               `json:"keep_seconds,omitempty"`     // how long nodes keep intermediate output for reuse after the end; 0: a day; negative: not at all
 	// CompleteErrors says that an operation that fails for good does not end the
-	// execution: as much as possible is completed without it.
-	CompleteErrors bool `json:"complete_as_much_as_possible,omitempty"`
+	// execution: as much as possible is completed without it. Nil: as the program says.
+	CompleteErrors *bool `json:"complete_as_much_as_possible,omitempty"`
 }
 
 // SaveMode says when intermediate output goes to long-term storage.
@@ -84,19 +91,50 @@ type Execution struct {
 	Expected   *time.Time                  `json:"expected_completion"`
 	Elapsed    float64                     `json:"elapsed_seconds"`
 	Nodes      []NodeID                    `json:"nodes"`
-	Inputs     []string                    `json:"inputs"`
+	Inputs     []string                    `json:"inputs"`            // of a program whose inputs have names: name=location
 	Skipped    int64                       `json:"skipped,omitempty"` // objects of the input left out because their names begin with . or _
 	Output     OutputReport                `json:"output"`
 	Counters   map[string]map[string]int64 `json:"counters"`
 	Receipts   []Receipt                   `json:"receipts"`
 	Missing    []Missing                   `json:"missing"`
 	Failures   []Failure                   `json:"failures,omitempty"` // the latest attempts that failed, at most 20
+	Causes     []Cause                     `json:"causes,omitempty"`   // of all attempts that failed, grouped, the most frequent first, at most 50
 	Error      *Error                      `json:"error"`
 	Version    uint64                      `json:"version"`    // of the record this document was made from
 	Generation uint64                      `json:"generation"` // of the ownership in long-term storage; 0: nothing was saved yet
 	Saved      SavedReport                 `json:"saved"`
 	Held       []string                    `json:"suspended_jobs,omitempty"` // jobs that were suspended by themselves
 	ResumeAt   *time.Time                  `json:"resume_at,omitempty"`      // when a suspended execution resumes by itself
+}
+
+// Reason says for people why an execution failed: its error, and the last line that
+// the operation wrote to standard error whose failure that is.
+func (x *Execution) Reason() string {
+	if x.Error == nil {
+		return ""
+	}
+	text := x.Error.Error()
+	for _, f := range slices.Backward(x.Failures) {
+		if f.Error == nil || f.Stage < 0 || f.Stage >= len(x.Stages) {
+			continue
+		}
+		// The error names the operation and ends as that of the failure does.
+		named := "operation " + string(MakeOperationID(x.Stages[f.Stage].Name, f.Op)) + " "
+		if line := f.LastLine(); line != "" && !strings.HasSuffix(text, line) && strings.HasPrefix(text, named) && strings.HasSuffix(text, f.Error.Error()) {
+			return text + ": " + line
+		}
+	}
+	return text
+}
+
+// Cause is a group of attempts that failed for the same reason.
+type Cause struct {
+	Stage    string      `json:"stage"`
+	Code     Code        `json:"code"`
+	Message  string      `json:"message"` // of the first; others differ in numbers and quoted text at most
+	Attempts int64       `json:"attempts"`
+	First    OperationID `json:"first"` // operation of the first such attempt
+	Nodes    []NodeID    `json:"nodes"` // on which they failed, at most 20
 }
 
 // SavedReport says what of an execution's intermediate output lies in long-term
@@ -162,6 +200,7 @@ type StageReport struct {
 	BytesOut   int64           `json:"bytes_out"`
 	RecordsIn  int64           `json:"records_in"`
 	RecordsOut int64           `json:"records_out"`
+	BadRecords int64           `json:"bad_records,omitempty"` // left out, because the program fails on them
 }
 
 // OutputReport says where the result lies and how large it is.
@@ -222,7 +261,8 @@ type Node struct {
 	Incarnation Incarnation `json:"incarnation"`
 	Status      NodeStatus  `json:"status"`
 	Slots       int         `json:"slots"`
-	Address     string      `json:"address"` // where peers fetch blocks: host:port
+	Memory      int64       `json:"memory,omitempty"` // bytes; 0: not known
+	Address     string      `json:"address"`          // where peers fetch blocks: host:port
 	By          *time.Time  `json:"evacuate_by,omitempty"`
 	Since       time.Time   `json:"since"`
 	Seen        time.Time   `json:"seen"`

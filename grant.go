@@ -1,30 +1,34 @@
 package stint
 
+import "strings"
+
 // Spec is what a node must know of an execution to perform its operations. It
 // is sent to a node once, before the first grant.
 type Spec struct {
-	Execution   ExecutionID       `json:"execution"`
-	Program     Program           `json:"program"`
-	Params      map[string]string `json:"params,omitempty"`
-	Environment map[string]string `json:"environment,omitempty"`
-	Stages      []StageSpec       `json:"stages"`
-	Output      string            `json:"output"`      // location of the output folder
-	Compression string            `json:"compression"` // as in Request
-	Slots       int               `json:"slots"`       // at most so many at once on one node; 0: the node's slots
+	Execution      ExecutionID       `json:"execution"`
+	Program        Program           `json:"program"`
+	Params         map[string]string `json:"params,omitempty"`
+	Environment    map[string]string `json:"environment,omitempty"`
+	Stages         []StageSpec       `json:"stages"`
+	Output         string            `json:"output"`                     // location of the output folder
+	Compression    string            `json:"compression"`                // as in Request
+	Slots          int               `json:"slots"`                      // at most so many at once on one node; 0: the node's slots
+	SkipBadRecords float64           `json:"skip_bad_records,omitempty"` // share of a stage's records that may be left out because the program fails on them, as far as one operation can tell; 0: none
 }
 
 // StageSpec is a stage as the plan made it: one of the program's, or a gather
 // that the plan put behind a last stage to assemble its parts.
 type StageSpec struct {
 	Stage
-	Operations uint32    `json:"operations"`
-	Partitions uint32    `json:"partitions"`         // of the output: of the shuffle that reads it; 1 otherwise
-	Sorted     bool      `json:"sorted"`             // the output is records sorted by (partition, key); otherwise bytes as written
-	Part       bool      `json:"part"`               // every operation writes one part of the execution's output
-	Values     *Values   `json:"values,omitempty"`   // a first stage over a generated range, see ValuesOf
-	Each       int64     `json:"each,omitempty"`     // values of one operation
-	PerPart    int64     `json:"per_part,omitempty"` // values of one part, which no operation crosses; 0: no parts
-	Gather     GatherMap `json:"gather,omitempty"`   // for a Gather edge
+	Operations  uint32       `json:"operations"`
+	Partitions  uint32       `json:"partitions"`            // of the output: of the shuffle that reads it; 1 otherwise
+	Sorted      bool         `json:"sorted"`                // the output is records sorted by (partition, key); otherwise bytes as written
+	Part        bool         `json:"part"`                  // every operation writes one part of the execution's output
+	Values      *Values      `json:"values,omitempty"`      // a first stage over a generated range, see ValuesOf
+	Each        int64        `json:"each,omitempty"`        // values of one operation
+	PerPart     int64        `json:"per_part,omitempty"`    // values of one part, which no operation crosses; 0: no parts
+	Gather      GatherMap    `json:"gather,omitempty"`      // for a Gather edge
+	Partitioner *Partitioner `json:"partitioner,omitempty"` // of the shuffles that read it; nil: by hash of the key
 }
 
 // ValuesOf returns the values of operation op of a stage over a generated range.
@@ -58,7 +62,15 @@ type Grant struct {
 	Subsets     []Subset     `json:"subsets,omitempty"`     // of a first stage over objects: one per operation
 	Sources     []Source     `json:"sources,omitempty"`     // of a later stage: where the output of the stage before lies
 	Missing     []Range      `json:"missing,omitempty"`     // of a later stage: operations before it that failed for good, and that it does without
+	Beside      []Reading    `json:"beside,omitempty"`      // where the output of the stages lies that are read beside the input, one for each of Stage.Beside
 	Checkpoints []Checkpoint `json:"checkpoints,omitempty"` // of operations of the job that were interrupted
+}
+
+// Reading says where the output of a stage lies that operations read: as in
+// [Grant].
+type Reading struct {
+	Sources []Source `json:"sources,omitempty"`
+	Missing []Range  `json:"missing,omitempty"`
 }
 
 // Source says where output of operations of one stage can be had: from a node,
@@ -186,6 +198,7 @@ type OpDone struct {
 	RecordsIn  int64
 	RecordsOut int64
 	InputSum   uint64 // XXH3-64 of the bytes of its subset's pieces, in order; 0: not known
+	BadRecords int64  // records of its input that were left out; not in RecordsIn
 }
 
 // CounterDelta is what one completed operation added to one counter.
@@ -218,6 +231,18 @@ type Failure struct {
 	Signal  string   `json:"signal,omitempty"`  // that ended it
 	Stderr  string   `json:"stderr,omitempty"`  // its tail, at most 64 KiB
 	Sources []NodeID `json:"sources,omitempty"` // nodes whose blocks could not be had, with Lost
+}
+
+// LastLine returns the last line of what the attempt wrote to standard error that
+// says something, shortened.
+func (f *Failure) LastLine() string {
+	const most = 200 // bytes
+	text := strings.TrimSpace(f.Stderr)
+	line := strings.TrimSpace(text[strings.LastIndexAny(text, "\r\n")+1:])
+	if len(line) > most {
+		line = strings.ToValidUTF8(line[:most], "") + "…"
+	}
+	return line
 }
 
 // Returned says that a node gives back operations of a job unperformed.
@@ -263,7 +288,7 @@ const (
 	ErrandProbe     ErrandKind = "probe"     // is the output location writable, and free
 	ErrandCommit    ErrandKind = "commit"    // give the chosen parts their names, manifest and _SUCCESS last
 	ErrandClear     ErrandKind = "clear"     // remove what is staged below the output location
-	ErrandLog       ErrandKind = "log"       // the kept stderr of operations
+	ErrandLog       ErrandKind = "log"       // what is kept of attempts that have ended
 	ErrandSave      ErrandKind = "save"      // write output that this node holds into packs of long-term storage
 	ErrandCopy      ErrandKind = "copy"      // bring output of operations into this node's own store
 	ErrandVerify    ErrandKind = "verify"    // is what an execution resumes from whole, and its input unchanged
@@ -276,17 +301,21 @@ const (
 // Errand is something a node does for the service that is not an operation. It
 // may be sent again, to the same or another node, and does no harm then.
 type Errand struct {
-	ID        string      `json:"id"`
-	Kind      ErrandKind  `json:"kind"`
-	Execution ExecutionID `json:"execution"`
-	Inputs    []string    `json:"inputs,omitempty"` // list
-	Output    string      `json:"output,omitempty"` // probe, commit, clear; list: must lie apart from the inputs, unless empty
-	Overwrite bool        `json:"overwrite,omitempty"`
-	Program   string      `json:"program,omitempty"` // commit: for the manifest
-	Parts     []Part      `json:"parts,omitempty"`   // commit; verify: staged below Output; adopt: by their numbers there, Op, named part-NNNNN in From
-	Operation OperationID `json:"operation,omitempty"`
-	Missing   []Missing   `json:"missing,omitempty"` // commit: what the output is without; then there is no _SUCCESS
-	Storage   string      `json:"storage,omitempty"` // of packs, checkpoints and ownership; empty: system storage
+	ID          string              `json:"id"`
+	Kind        ErrandKind          `json:"kind"`
+	Execution   ExecutionID         `json:"execution"`
+	Inputs      []string            `json:"inputs,omitempty"`       // list, verify
+	NamedInputs map[string][]string `json:"named_inputs,omitempty"` // list, verify: instead of Inputs
+	Lines       map[string]int64    `json:"lines,omitempty"`        // list, verify: by name of the input, after how many lines its objects may be cut, see Listing.Cuts
+	Delimiters  map[string]string   `json:"delimiters,omitempty"`   // list: by name of the input, what ends those lines, as text that [Unescape] takes, where it is not LF
+	Compression string              `json:"compression,omitempty"`  // list: as in Request
+	Output      string              `json:"output,omitempty"`       // probe, commit, clear; list: must lie apart from the inputs, unless empty
+	Overwrite   bool                `json:"overwrite,omitempty"`
+	Program     string              `json:"program,omitempty"` // commit: for the manifest
+	Parts       []Part              `json:"parts,omitempty"`   // commit; verify: staged below Output; adopt: by their numbers there, Op, named part-NNNNN in From
+	Log         *LogQuery           `json:"log,omitempty"`     // log; Stage and Ops say of which operation, if of one
+	Missing     []Missing           `json:"missing,omitempty"` // commit: what the output is without; then there is no _SUCCESS
+	Storage     string              `json:"storage,omitempty"` // of packs, checkpoints and ownership; empty: system storage
 	// Generation is the ownership under which a commit or clear is done: with a
 	// higher one in storage it is refused as owned_elsewhere. 0: nothing was saved.
 	Generation uint64 `json:"generation,omitempty"`
@@ -314,7 +343,7 @@ type ErrandResult struct {
 	Objects int64      `json:"objects,omitempty"` // list: how many
 	Digest  Digest     `json:"digest"`            // list: of the listing's blob in system storage
 	Bytes   int64      `json:"bytes,omitempty"`   // commit: of the whole output
-	Text    string     `json:"text,omitempty"`    // log
+	Logs    []KeptLog  `json:"logs,omitempty"`    // log: at most MaxLogEntries, those that ended first
 	Packs   []Pack     `json:"packs,omitempty"`   // save
 	Ops     []Range    `json:"ops,omitempty"`     // copy: what is here now; compare: the places in Subsets of those that are equal
 	Lost    []Range    `json:"lost,omitempty"`    // save: what is not here whole; copy: what could not be had

@@ -1,19 +1,53 @@
 package stint
 
+import (
+	"path"
+	"strings"
+)
+
 // Object is one object of a listing: what it is called, how long it is, and
 // which version of it was listed.
 type Object struct {
-	URL     string `json:"url"`     // file:///…
-	Size    int64  `json:"size"`    // bytes
-	Version string `json:"version"` // ETag, or size and modification time; compared for equality only
+	URL     string `json:"url"`             // file:///…, s3://…, http(s)://…
+	Size    int64  `json:"size"`            // bytes
+	Version string `json:"version"`         // ETag, or size and modification time; compared for equality only
+	Input   string `json:"input,omitempty"` // name of the program's input that it belongs to, if those have names
+}
+
+// Codec is how an object is compressed.
+type Codec string
+
+// The codecs, by the suffix of an object's name.
+const (
+	Plain Codec = ""
+	Gzip  Codec = "gz"
+	Zstd  Codec = "zst"
+	Bzip2 Codec = "bz2"
+)
+
+// CodecOf returns how the object of a URL is compressed: by the suffix of its name
+// alone, which ends where the query of a URL of the web begins. With compression
+// "none", see [Request], nothing is.
+func CodecOf(url, compression string) Codec {
+	if compression == "none" {
+		return Plain
+	}
+	name, _, _ := strings.Cut(url, "?") // in other URLs it is written %3F
+	switch c := Codec(strings.TrimPrefix(path.Ext(name), ".")); c {
+	case Gzip, Zstd, Bzip2:
+		return c
+	case Plain:
+	}
+	return Plain
 }
 
 // Listing is the frozen list of the objects of an execution's input, sorted by
-// URL in byte order, without repetition.
+// name of the input and by URL, both in byte order, without repetition.
 type Listing struct {
-	Objects []Object `json:"objects,omitempty"`
-	Skipped int64    `json:"skipped,omitempty"` // objects left out because of their names
-	Range   *Values  `json:"range,omitempty"`   // a generated range instead of objects
+	Objects []Object  `json:"objects,omitempty"`
+	Skipped int64     `json:"skipped,omitempty"` // objects left out because of their names
+	Range   *Values   `json:"range,omitempty"`   // a generated range instead of objects
+	Cuts    [][]int64 `json:"cuts,omitempty"`    // for SplitCount: by object, where each operation but its first begins; nil: none is separated so
 }
 
 // Values is a run of the whole numbers First … First+Count-1.

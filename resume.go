@@ -129,7 +129,10 @@ type PlanReport struct {
 	Objects    int64       `json:"objects"`
 	Skipped    int64       `json:"skipped,omitempty"` // objects left out because of their names
 	Bytes      int64       `json:"bytes"`
-	Values     int64       `json:"values,omitempty"` // of a generated range
+	Values     int64       `json:"values,omitempty"`     // of a generated range
+	Compressed int64       `json:"compressed,omitempty"` // of the objects: none of them is cut
+	Largest    *Object     `json:"largest,omitempty"`    // object
+	SubsetSize int64       `json:"subset_size"`          // bytes, or values, of one subset at most; objects that are not cut may be larger
 	Subsets    int64       `json:"subsets"`
 	Operations int64       `json:"operations"`
 	Partitions int64       `json:"partitions"` // of the widest shuffle; 0: none
@@ -141,8 +144,9 @@ type PlanReport struct {
 
 // StagePlan is the part of a [PlanReport] about one stage.
 type StagePlan struct {
-	Name       string `json:"name"`
-	Operations int64  `json:"operations"`
-	Partitions int64  `json:"partitions"`
-	Reused     int64  `json:"reused"`
+	Name       string   `json:"name"`
+	Reads      []string `json:"reads"` // each as "input", "input left", "shuffle of map", "broadcast of ranges"
+	Operations int64    `json:"operations"`
+	Partitions int64    `json:"partitions"`
+	Reused     int64    `json:"reused"`
 }

@@ -211,13 +211,11 @@ func (c *Client) Terminate(ctx context.Context, id stint.ExecutionID) (stint.Exe
 	return x, err
 }
 
-// Log returns the kept standard error of one operation, or of all that failed
-// if op is empty.
-func (c *Client) Log(ctx context.Context, id stint.ExecutionID, op stint.OperationID) (string, error) {
+// Log returns what the attempts that a query finds wrote to standard error, one
+// after the other, with whatever bytes they wrote.
+func (c *Client) Log(ctx context.Context, id stint.ExecutionID, q stint.LogQuery) (string, error) {
 	k := get("v1", "executions", string(id), "log")
-	if op != "" {
-		k.query = url.Values{"operation": {string(op)}}
-	}
+	k.query = logValues(q)
 	response, err := c.do(ctx, k)
 	if err != nil {
 		return "", err
@@ -228,6 +226,37 @@ func (c *Client) Log(ctx context.Context, id stint.ExecutionID, op stint.Operati
 		return "", transportError(ctx, k.method, err)
 	}
 	return string(text), nil
+}
+
+// Logs returns what is kept of the attempts that a query finds.
+func (c *Client) Logs(ctx context.Context, id stint.ExecutionID, q stint.LogQuery) (stint.Logs, error) {
+	k := get("v1", "executions", string(id), "logs")
+	k.query = logValues(q)
+	var l stint.Logs
+	err := c.fetch(ctx, k, &l)
+	return l, err
+}
+
+func logValues(q stint.LogQuery) url.Values {
+	v := make(url.Values)
+	setIfAny(v, "operation", string(q.Operation))
+	setIfAny(v, "search", q.Search)
+	for name, on := range map[string]bool{"failed": q.Failed, "bad_records": q.Bad} {
+		if on {
+			v.Set(name, "true")
+		}
+	}
+	if !q.After.IsZero() {
+		v.Set("after", q.After.Format(time.RFC3339Nano))
+	}
+	return v
+}
+
+// Explain says why an execution waits, is slow, or failed.
+func (c *Client) Explain(ctx context.Context, id stint.ExecutionID) (stint.Explanation, error) {
+	var e stint.Explanation
+	err := c.fetch(ctx, get("v1", "executions", string(id), "explain"), &e)
+	return e, err
 }
 
 // PutFile sends a program file of size bytes, whose BLAKE3 digest the caller
@@ -246,13 +275,6 @@ func (c *Client) PutFile(ctx context.Context, digest stint.Digest, size int64, r
 		return err
 	}
 	return response.Body.Close()
-}
-
-// Programs returns the programs that the service knows by name.
-func (c *Client) Programs(ctx context.Context) ([]stint.Program, error) {
-	var p page[stint.Program]
-	err := c.fetch(ctx, get("v1", "programs"), &p)
-	return p.Items, err
 }
 
 // Nodes returns the computing nodes.

@@ -111,7 +111,7 @@ func TestWhatIsNoIDStaysInItsPlaceInThePath(t *testing.T) {
 			t.Error(got)
 		}
 	})
-	if _, err := c.Log(t.Context(), "../?a#", ""); err != nil {
+	if _, err := c.Log(t.Context(), "../?a#", stint.LogQuery{}); err != nil {
 		t.Error(err)
 	}
 }

@@ -19,6 +19,10 @@ if [ ${#need[@]} -gt 0 ]; then
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
 fi
 
+step "S3 server of the tests"
+STINT_TEST_S3_SERVER=$(scripts/s3-server.sh)
+export STINT_TEST_S3_SERVER
+
 step "format"
 unformatted=$(gofmt -l .)
 [ -z "$unformatted" ] || { printf 'not formatted:\n%s\n' "$unformatted"; exit 1; }

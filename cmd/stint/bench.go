@@ -39,6 +39,7 @@ func workloads() map[string]workload {
 		"commands":   benchCommands,
 		"grep":       benchGrep,
 		"wordcount":  benchWordcount,
+		"sort":       benchSort,
 		"recovery":   benchRecovery,
 		"resume":     benchResume,
 	}

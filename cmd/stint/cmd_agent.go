@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"runtime"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"stint/internal/agent"
 	"stint/internal/auth"
 	"stint/internal/link"
+	"stint/internal/object"
 	"stint/internal/provider/local"
 )
 
@@ -24,6 +26,7 @@ import (
 type agentFlags struct {
 	join, joinFile, pin, name, listen string
 	slots                             int
+	allowed                           []string
 	supervised                        supervised
 }
 
@@ -45,6 +48,7 @@ func (a *app) agentCommand() *cobra.Command {
 	c.Flags().StringVar(&f.name, "name", "", "of the node (default: the host's name)")
 	c.Flags().StringVar(&f.listen, "listen", "127.0.0.1:0", "address where other nodes fetch from this one")
 	c.Flags().IntVar(&f.slots, "slots", runtime.NumCPU(), "operations at once")
+	c.Flags().StringArrayVar(&f.allowed, "allow-address", nil, "network, as 10.0.0.0/8, of private addresses that inputs may be read from over http; may be repeated")
 	f.supervised.define(c)
 	c.MarkFlagsMutuallyExclusive("join", "join-file")
 	return c
@@ -111,8 +115,13 @@ func (a *app) agent(f *agentFlags, dir folder) (*agent.Agent, error) {
 			return nil, fmt.Errorf("name the node: %w", err)
 		}
 	}
+	access, err := f.access(dir)
+	if err != nil {
+		return nil, err
+	}
 	return &agent.Agent{
-		Dir: string(dir), Name: name, Version: version(), Slots: f.slots, ServerURL: a.server, Listen: f.listen,
+		Access: access,
+		Dir:    string(dir), Name: name, Version: version(), Slots: f.slots, ServerURL: a.server, Listen: f.listen,
 		WorkerCommand: []string{program, "worker"}, Sole: true, Logger: a.logger("agent"),
 		Identify: func(ctx context.Context, dir string) (agent.Identity, error) {
 			node, err := auth.LoadNode(dir)
@@ -127,6 +136,25 @@ func (a *app) agent(f *agentFlags, dir folder) (*agent.Agent, error) {
 			return agent.Identity{Node: node.Node, Link: node.LinkTLS(), Serve: node.ServeTLS(), Peer: node.PeerTLS()}, nil
 		},
 	}, nil
+}
+
+// access is what operations of this node may read and write: an agent that "stint
+// up" has started reads from every address that the machine itself would.
+func (f *agentFlags) access(dir folder) (*object.Access, error) {
+	access := object.FromEnvironment()
+	access.Scratch = dir.at("work")
+	access.Addresses = object.Addresses{Private: bool(f.supervised)}
+	for _, text := range f.allowed {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, stint.Errorf(stint.Invalid, "bad_cidr: --allow-address %.80q: expected a network as 10.0.0.0/8", text)
+		}
+		if prefix != prefix.Masked() {
+			return nil, stint.Errorf(stint.Invalid, "bad_cidr: --allow-address %s: did you mean %s", prefix, prefix.Masked())
+		}
+		access.Addresses.Allowed = append(access.Addresses.Allowed, prefix)
+	}
+	return access, nil
 }
 
 // enroll joins the service and keeps the certificate in the node's folder.

@@ -35,6 +35,8 @@ with the journal synced, in a temporary folder.
               at once and waits, with /dev/null as input and output
   grep        search for a literal, bytes per CPU second, against grep
   wordcount   bytes per CPU second, against mawk
+  sort        records of 100 bytes, bytes per CPU second, against sort, whose output
+              must be the same
   recovery    seconds for which the server is missed when it is killed, and the
               agent, while an execution of many operations is in progress
   resume      suspends an execution between map and reduce: bytes of map output
@@ -54,7 +56,7 @@ that it is meant to take; fewer are better.`,
 	c.Flags().IntVar(&b.runs, "runs", 3, "of each workload and its reference, in turn; the median counts")
 	c.Flags().IntVar(&b.operations, "operations", 500_000, "of the workload operations")
 	c.Flags().IntVar(&b.commands, "commands", 6_000, "of the workload commands")
-	c.Flags().StringVar(&b.size, "size", "512MiB", "of the text that grep reads; resume shuffles half, wordcount reads a quarter")
+	c.Flags().StringVar(&b.size, "size", "512MiB", "of the text that grep reads; sort sorts twice as much, resume shuffles half, wordcount reads a quarter")
 	c.Flags().IntVar(&b.live, "live", 1_000_000, "operations of the executions of recovery and resume")
 	c.Flags().BoolVar(&b.json, "json", false, "print one JSON document")
 	return c
@@ -131,7 +133,7 @@ const (
 func (a *app) bench(ctx context.Context, b *benchFlags, names []string) error {
 	known := workloads()
 	if len(names) == 0 {
-		names = []string{"operations", "commands", "grep", "wordcount", "recovery", "resume"}
+		names = []string{"operations", "commands", "grep", "wordcount", "sort", "recovery", "resume"}
 	}
 	for _, name := range names {
 		if known[name] == nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"maps"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -76,7 +75,6 @@ func (r *requestFlags) changed(c *cobra.Command, id stint.ExecutionID, req, give
 	}
 	req.Output, req.Overwrite = given.Output, given.Overwrite // a leave to overwrite was for that output
 	for name, change := range map[string]func(){
-		"input":       func() { req.Inputs = given.Inputs },
 		"name":        func() { req.Name = given.Name },
 		"nodes":       func() { req.Nodes = given.Nodes },
 		"slots":       func() { req.Slots = given.Slots },
@@ -88,6 +86,9 @@ func (r *requestFlags) changed(c *cobra.Command, id stint.ExecutionID, req, give
 		"save":        func() { req.Save = given.Save },
 		"reuse":       func() { req.Reuse = given.Reuse },
 		"keep":        func() { req.Keep = given.Keep },
+		"backoff":     func() { req.Backoff = given.Backoff },
+
+		"skip-bad-records": func() { req.SkipBadRecords = given.SkipBadRecords },
 
 		"complete-as-much-as-possible": func() { req.CompleteErrors = given.CompleteErrors },
 	} {
@@ -97,6 +98,9 @@ func (r *requestFlags) changed(c *cobra.Command, id stint.ExecutionID, req, give
 	}
 	req.Environment = merged(req.Environment, given.Environment)
 	err := r.changeProgram(c, &req, given, uploads)
+	if err == nil && c.Flags().Changed("input") {
+		err = r.place(&req)
+	}
 	return req, err
 }
 
@@ -111,33 +115,38 @@ func merged(m, over map[string]string) map[string]string {
 // changeProgram changes the commands, parameters, separation and files of a
 // request's program.
 func (r *requestFlags) changeProgram(c *cobra.Command, req *stint.Request, given stint.Request, uploads []upload) error {
-	native := slices.ContainsFunc(req.Program.Stages, func(s stint.Stage) bool { return s.Action.Native != "" })
-	if !native && len(given.Params) > 0 {
-		return stint.Errorf(stint.Invalid, "--param goes with a shipped program; a command gets its values by --env")
-	}
 	if len(given.Params) > 0 {
-		req.Params = merged(req.Params, given.Params)
-		program, err := r.shipped(req.Program.Name, req.Params)
-		if err != nil {
+		if err := r.changeParams(c, req, given.Params); err != nil {
 			return err
 		}
-		if !c.Flags().Changed("split") {
-			keepSplit(program.Stages, req.Program.Stages)
-		}
-		req.Program.Stages = program.Stages
 	}
 	if c.Flags().Changed("split") {
-		for i := range req.Program.Stages {
-			if e := &req.Program.Stages[i].Input; e.Kind == stint.FromInput {
-				e.Split = r.edgeSplit()
-			}
-		}
+		r.separate(req.Program.Stages)
 	}
-	for _, u := range uploads {
-		req.Program.Files = slices.DeleteFunc(req.Program.Files, func(f stint.ProgramFile) bool { return f.Name == u.file.Name })
-		req.Program.Files = append(req.Program.Files, u.file)
-	}
+	withFiles(&req.Program, uploads)
 	return r.changeCommands(&req.Program)
+}
+
+// changeParams gives the program other parameters, which the stages of a shipped
+// one may depend on.
+func (*requestFlags) changeParams(c *cobra.Command, req *stint.Request, given map[string]string) error {
+	if req.Program.Name == streamingName {
+		return stint.Errorf(stint.Invalid, "--param goes with a program that declares parameters; a command gets its values by --env")
+	}
+	req.Params = merged(req.Params, given)
+	program, ships, err := shippedProgram(req.Program.Name, req.Params)
+	if err != nil {
+		return err
+	}
+	if !ships {
+		_, err := req.Program.CheckParams(req.Params)
+		return err
+	}
+	if !c.Flags().Changed("split") {
+		keepSplit(program.Stages, req.Program.Stages)
+	}
+	req.Program.Stages = program.Stages
+	return nil
 }
 
 func keepSplit(stages, was []stint.Stage) {
@@ -150,6 +159,9 @@ func keepSplit(stages, was []stint.Stage) {
 
 // changeCommands puts the commands that flags give into a streaming program.
 func (r *requestFlags) changeCommands(p *stint.Program) error {
+	if r.streams.given() {
+		return stint.Errorf(stint.Invalid, "--mode, --stream and --partitioner go with run: a duplicate reads and writes as its original")
+	}
 	if r.mapper+r.combiner+r.reducer == "" {
 		return nil
 	}

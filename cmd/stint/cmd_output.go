@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"stint"
@@ -35,10 +37,24 @@ func (a *app) outputCommand() *cobra.Command {
 			if x.Status != stint.Completed && x.Status != stint.CompletedErrors {
 				return stint.Errorf(stint.Conflict, "%s has no result: its status is %s", id, x.Status)
 			}
-			_, err = object.Copy(c.Context(), a.out, x.Output.Location, part)
+			if err := readable(x.Output.Location); err != nil {
+				return err
+			}
+			_, err = object.FromEnvironment().Copy(c.Context(), a.out, x.Output.Location, part)
 			return err
 		},
 	}
 	c.Flags().IntVar(&part, "part", everyPart, "only the part of this number")
 	return c
+}
+
+// readable refuses an output that lies where only the service has credentials for.
+func readable(location string) error {
+	rest, _ := strings.CutPrefix(location, "s3://")
+	bucket, key, _ := strings.Cut(rest, "/")
+	set, bucket, named := strings.Cut(bucket, "@")
+	if rest == location || !named {
+		return nil
+	}
+	return stint.Errorf(stint.Denied, "unknown_credentials: output %s: the set %q is the service's, and not known to this command, which reads s3://BUCKET/KEY with the credentials of its environment (AWS_ACCESS_KEY_ID, …): read s3://%s/%s with a client of your own", location, set, bucket, key)
 }

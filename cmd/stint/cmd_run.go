@@ -5,7 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,8 +29,10 @@ func (a *app) runCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run [PROGRAM]",
 		Short: "Perform a program and wait for its end",
-		Long: `Perform a shipped program, or the commands of --map, --combine and --reduce, over
-the input, and wait for the end. Without a service, one is started for the time
+		Long: `Perform a program, or the commands of --map, --combine and --reduce, over the
+input, and wait for the end. PROGRAM is the name of a shipped or registered
+program, NAME@VERSION, or a path: of a folder with program.yaml, of such a
+manifest, or of an archive. Without a service, one is started for the time
 of the command; Ctrl-C then suspends the execution and says how to resume it, and
 a second Ctrl-C quits at once.
 
@@ -36,14 +42,11 @@ a second Ctrl-C quits at once.
 			if err := checkApart(c, "dry-run", "detach"); err != nil {
 				return err
 			}
-			req, uploads, err := r.build(c, args)
-			if err != nil {
-				return err
+			q, err := r.build(c, args)
+			if err == nil {
+				err = a.perform(c.Context(), &r, &q)
 			}
-			if r.dryRun {
-				return a.plan(c.Context(), &r, req, uploads)
-			}
-			return a.execute(c.Context(), &r, req, uploads)
+			return errors.Join(err, q.loaded.discard())
 		},
 	}
 	r.requestFlags.define(c)
@@ -52,15 +55,32 @@ a second Ctrl-C quits at once.
 	return c
 }
 
-// execute submits the request and waits for the end, as far as it may.
-func (a *app) execute(ctx context.Context, r *runFlags, req stint.Request, uploads []upload) error {
+// perform opens the service and executes what is asked for, or says how it would be.
+func (a *app) perform(ctx context.Context, r *runFlags, q *asked) error {
 	ctx, stop := interrupted(ctx)
 	defer stop()
-	s, err := a.open(ctx, req.Nodes, req.Slots)
+	a.warn(q.loaded.warnings)
+	s, err := a.open(ctx, q.request.Nodes, q.request.Slots)
 	if err != nil {
 		return a.unlessStopped(ctx, s, "", err)
 	}
-	return a.submit(ctx, s, r, req, uploads)
+	if q.named != "" {
+		if err := r.find(ctx, s.Client, q); err != nil {
+			return a.refused(ctx, s, "", err)
+		}
+		a.warn(q.loaded.warnings)
+	}
+	if r.dryRun {
+		return a.planOn(ctx, s, r, q.request, q.uploads)
+	}
+	return a.submit(ctx, s, r, q.request, q.uploads)
+}
+
+// warn says what was accepted and may not be meant.
+func (a *app) warn(warnings []string) {
+	for _, w := range warnings {
+		a.say("stint: note: %s\n", w)
+	}
 }
 
 // submit submits the request to the service and waits for the end, as far as it may.
@@ -69,12 +89,46 @@ func (a *app) submit(ctx context.Context, s *session, r *runFlags, req stint.Req
 	err := deliver(ctx, s.Client, uploads)
 	if err == nil {
 		req.Key = rand.Text()
+		told := a.tellListing(&req)
 		x, err = s.Submit(ctx, req)
+		told()
 	}
 	if err != nil {
 		return a.refused(ctx, s, "", err)
 	}
 	return a.attend(ctx, s, x, r.waitFlags)
+}
+
+// tellListing tells people what takes long when a service does not answer a request
+// soon: it looks at the input and the output before. The function that it returns is
+// called when it has answered.
+func (a *app) tellListing(req *stint.Request) (answered func()) {
+	said := make(chan struct{})
+	t := time.AfterFunc(reachLong, func() {
+		defer close(said)
+		places := slices.Clone(req.Inputs)
+		for _, name := range slices.Sorted(maps.Keys(req.NamedInputs)) {
+			places = append(places, req.NamedInputs[name]...)
+		}
+		a.say("stint: waiting for the service to list the input %s\n", printable(listed(places)))
+	})
+	return func() {
+		if !t.Stop() {
+			<-said
+		}
+	}
+}
+
+// listed names the first of some locations as people type them.
+func listed(places []string) string {
+	if len(places) == 0 {
+		return "and to look at the output"
+	}
+	text := plainPath(places[0])
+	if more := len(places) - 1; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // deliver sends the program's files.
@@ -99,22 +153,14 @@ func deliverOne(ctx context.Context, c *client.Client, u upload) error {
 	return nil
 }
 
-// plan says how a request would be executed.
-func (a *app) plan(ctx context.Context, r *runFlags, req stint.Request, uploads []upload) error {
-	ctx, stop := interrupted(ctx)
-	defer stop()
-	s, err := a.open(ctx, req.Nodes, req.Slots)
-	if err != nil {
-		return a.unlessStopped(ctx, s, "", err)
-	}
-	return a.planOn(ctx, s, r, req, uploads)
-}
-
+// planOn says how a request would be executed.
 func (a *app) planOn(ctx context.Context, s *session, r *runFlags, req stint.Request, uploads []upload) error {
 	var report stint.PlanReport
 	err := deliver(ctx, s.Client, uploads)
 	if err == nil {
+		told := a.tellListing(&req)
 		report, err = s.Plan(ctx, req)
+		told()
 	}
 	if err != nil {
 		return a.refused(ctx, s, "", err)
@@ -136,7 +182,18 @@ func (a *app) planTable(p *stint.PlanReport) error {
 	if p.Skipped > 0 {
 		input += fmt.Sprintf("; %s left out", plural(p.Skipped, "file"))
 	}
-	t.row("input", input+", in "+plural(p.Subsets, "subset"))
+	if p.Compressed > 0 {
+		input += fmt.Sprintf("; %d compressed, which are not cut", p.Compressed)
+	}
+	t.row("input", input)
+	if p.Largest != nil {
+		t.row("largest", fmt.Sprintf("%s, %s", plainPath(p.Largest.URL), sizeText(float64(p.Largest.Size))))
+	}
+	size := sizeText(float64(p.SubsetSize))
+	if p.Values > 0 {
+		size = plural(p.SubsetSize, "value")
+	}
+	t.row("subsets", fmt.Sprintf("%d, of at most %s", p.Subsets, size))
 	t.row("operations", p.Operations)
 	if p.Reused > 0 {
 		t.row("reused", fmt.Sprintf("%d, which are not performed again", p.Reused))
@@ -151,9 +208,9 @@ func (a *app) planTable(p *stint.PlanReport) error {
 	}
 	t = a.table()
 	t.row()
-	t.row("STAGE", "OPERATIONS", "REUSED", "PARTITIONS")
+	t.row("STAGE", "READS", "OPERATIONS", "REUSED", "PARTITIONS")
 	for _, s := range p.Stages {
-		t.row(s.Name, s.Operations, s.Reused, s.Partitions)
+		t.row(s.Name, strings.Join(s.Reads, ", "), s.Operations, s.Reused, s.Partitions)
 	}
 	return t.Flush()
 }

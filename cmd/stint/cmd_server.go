@@ -31,6 +31,10 @@ type serverFlags struct {
 	supervised      supervised
 }
 
+// storageHelp says what system storage can be. A named set cannot be used for it:
+// those lie in the record, which is read when the storage is open.
+const storageHelp = "URL of system storage: a folder, or s3://bucket/prefix with the credentials of the environment, as AWS_ACCESS_KEY_ID (default: in the data folder)"
+
 // localName is the name of the tokens that the service makes for its own
 // machine: the command line's and the local agents'.
 const localName = "local"
@@ -48,7 +52,7 @@ func (a *app) serverCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&s.listen, "listen", "127.0.0.1:7843", "address of the service; port 0 takes a free one")
-	c.Flags().StringVar(&s.storage, "storage", "", "URL of system storage (default: in the data folder)")
+	c.Flags().StringVar(&s.storage, "storage", "", storageHelp)
 	s.supervised.define(c)
 	return c
 }
@@ -59,6 +63,7 @@ type service struct {
 	listener net.Listener
 	ca       *auth.CA
 	keys     *auth.Keyring
+	seal     *auth.Seal
 	db       *store.DB
 	server   *server.Server
 }
@@ -112,6 +117,9 @@ func (a *app) assemble(ctx context.Context, f folder, flags *serverFlags) (*serv
 	if s.keys, err = auth.OpenKeyring(filepath.Join(f.serverDir(), "keyring.json")); err != nil {
 		return nil, err
 	}
+	if s.seal, err = auth.OpenSeal(filepath.Join(f.serverDir(), "secrets.key")); err != nil {
+		return nil, err
+	}
 	location := flags.storage
 	if location == "" {
 		location = f.at("storage")
@@ -122,13 +130,15 @@ func (a *app) assemble(ctx context.Context, f folder, flags *serverFlags) (*serv
 	if s.db, err = store.Open(ctx, filepath.Join(f.serverDir(), "store.db")); err != nil {
 		return nil, err
 	}
-	storage, err := server.OpenStorage(ctx, s.db, location)
+	access := object.FromEnvironment()
+	storage, err := server.OpenStorage(ctx, access, s.db, location)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("--storage: %w", err), s.db.Close())
 	}
 	s.server = &server.Server{
-		DB: s.db, Storage: storage, StorageURL: location, Logger: a.logger("server"), Version: version(),
-		Shipped: native.Programs(), Validate: validate,
+		DB: s.db, Storage: storage, StorageURL: location, Access: access, Logger: a.logger("server"), Version: version(),
+		Shipped: native.Programs(), Validate: validate, Uploads: filepath.Join(f.serverDir(), "uploads"),
+		Sealing: server.Sealing{Close: s.seal.Close, Open: s.seal.Open},
 	}
 	return s, nil
 }

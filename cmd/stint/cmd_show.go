@@ -102,8 +102,11 @@ func (a *app) showExecution(x *stint.Execution) error {
 	}
 	t.row("nodes", strings.Join(texts(x.Nodes), " "))
 	t.row("output", fmt.Sprintf("%s  %s, %s", plainPath(x.Output.Location), plural(int64(x.Output.Parts), "part"), sizeText(float64(x.Output.Bytes))))
+	if text := badText(x); text != "" {
+		t.row("left out", text)
+	}
 	if x.Error != nil {
-		t.row("error", x.Error)
+		t.row("error", printable(x.Reason()))
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -49,7 +49,7 @@ func (a *app) upCommand() *cobra.Command {
 	c.Flags().IntVar(&u.nodes, "nodes", 3, "local agents")
 	c.Flags().IntVar(&u.slots, "slots", 0, "operations at once on each agent (default: cores divided by agents)")
 	c.Flags().StringVar(&u.listen, "listen", "127.0.0.1:7843", "address of the service; port 0 takes a free one")
-	c.Flags().StringVar(&u.storage, "storage", "", "URL of system storage (default: in the data folder)")
+	c.Flags().StringVar(&u.storage, "storage", "", storageHelp)
 	c.Flags().BoolVar(&u.embedded, "embedded", false, "started by another command, which speaks on standard input and is answered on standard output")
 	cobra.CheckErr(c.Flags().MarkHidden("embedded"))
 	return c

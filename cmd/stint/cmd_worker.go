@@ -10,6 +10,7 @@ import (
 	"stint/internal/object"
 	"stint/internal/runner/command"
 	"stint/internal/runner/native"
+	"stint/internal/runner/sdk"
 	"stint/internal/worker"
 )
 
@@ -29,9 +30,11 @@ func workerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			commands := &command.Runner{}
 			w := worker.Worker{
-				Command:    &command.Runner{},
+				Command:    commands,
 				Native:     native.New(),
+				SDK:        &sdk.Runner{Processes: commands},
 				Combiners:  native.Combiners(),
 				CheckInput: object.Check,
 			}

@@ -2,7 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -248,7 +252,9 @@ func TestADryRunOfARequestShowsThePlan(t *testing.T) {
 	}
 	sending := "PUT files/" + stint.Digest(blake3.Sum256([]byte("x"))).String()
 	s := serve(t, map[string]any{nodes: items{}, sending: items{}, "POST plan": stint.PlanReport{
-		Objects: 3, Bytes: 5 << 20, Subsets: 4, Operations: 6, Parts: 2, Reused: 1, Stages: []stint.StagePlan{{Name: "map", Operations: 4, Partitions: 2, Reused: 1}},
+		Objects: 3, Bytes: 5 << 20, Compressed: 1, Largest: &stint.Object{URL: "file:///in/a.gz", Size: 4 << 20}, SubsetSize: 2 << 20,
+		Subsets: 4, Operations: 6, Parts: 2, Reused: 1,
+		Stages: []stint.StagePlan{{Name: "map", Reads: []string{"input left", "broadcast of keys"}, Operations: 4, Partitions: 2, Reused: 1}},
 	}})
 	code, out, errs := s.stint(t, "run", "identity", "--input", "/in", "--file", file, "--dry-run")
 	if code != exitDone {
@@ -257,7 +263,8 @@ func TestADryRunOfARequestShowsThePlan(t *testing.T) {
 	if len(s.asked) != 2 || s.asked[0] != sending+" x" {
 		t.Errorf("asked %q", s.asked)
 	}
-	mentions(t, out, "3 objects, 5.0 MiB, in 4 subsets", "system storage, 2 parts", "map    4           1       2")
+	mentions(t, out, "3 objects, 5.0 MiB; 1 compressed, which are not cut", "/in/a.gz, 4.0 MiB", "4, of at most 2.0 MiB", "system storage, 2 parts",
+		"map    input left, broadcast of keys  4           1       2")
 }
 
 func TestControlThatMakesNoSenseIsRefusedBeforeItIsAsked(t *testing.T) {
@@ -417,5 +424,78 @@ func TestTheLineThatResumesCanBePasted(t *testing.T) {
 		if got := a.resumeLine("x-1"); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
+	}
+}
+
+func TestTheEndSaysWhatWasLeftOutAndWhatTheProgramSaid(t *testing.T) {
+	t.Parallel()
+	failure := stint.Failure{Stage: 0, Op: 3, Attempt: 4, Node: aNode, Stderr: "Traceback\n  KeyError: \x1bx\n\n", Error: stint.Errorf(stint.Failed, "program \"python3\": exit 1")}
+	x := in(stint.ExecutionFailed, 9)
+	x.Stages = []stint.StageReport{{Name: "map", RecordsIn: 99_994, BadRecords: 6}, {Name: "reduce", RecordsIn: 7}}
+	x.Failures = []stint.Failure{failure}
+	x.Error = stint.Errorf(stint.Failed, "operation map/3 failed on node %s in attempt 4: %s", aNode, failure.Error)
+	missing := x
+	missing.Status, missing.Error = stint.CompletedErrors, nil
+	missing.Missing = []stint.Missing{{Operation: "map/3", Error: failure.Error}, {Operation: "map/4", Error: failure.Error}}
+	left := "6 records of 100000 that the program fails on; stint logs " + anExecution + " --bad-records"
+
+	s := serve(t, map[string]any{retrying: in(stint.InProgress, 8), watching: events{x}, "GET executions/" + anExecution: x})
+	_, _, errs := s.stint(t, "retry", anExecution)
+	mentions(t, errs, "  left out: "+left+"\n", "in attempt 4: program \"python3\": exit 1: KeyError: ?x\n")
+	_, out, _ := s.stint(t, "show", anExecution)
+	mentions(t, out, left, "exit 1: KeyError: ?x\n")
+
+	s = serve(t, map[string]any{retrying: in(stint.InProgress, 8), watching: events{missing}})
+	_, _, errs = s.stint(t, "retry", anExecution)
+	mentions(t, errs, "without map/3: program \"python3\": exit 1: KeyError: ?x\n", "without map/4: program \"python3\": exit 1\n")
+}
+
+func TestAnOutputOfTheServicesCredentialsIsNotRead(t *testing.T) {
+	t.Parallel()
+	x := in(stint.Completed, 10)
+	x.Output.Location = "s3://lab@data/out@1"
+	s := serve(t, map[string]any{"GET executions/" + anExecution: x})
+	code, _, errs := s.stint(t, "output", anExecution)
+	if code != exitUnreachable {
+		t.Errorf("exit code %d", code)
+	}
+	mentions(t, errs, `unknown_credentials: output s3://lab@data/out@1: the set "lab" is the service's`, "AWS_ACCESS_KEY_ID", "read s3://data/out@1 ")
+}
+
+// heard passes on what is written, and says when a text was.
+type heard struct {
+	text string
+	said chan struct{}
+}
+
+func (h *heard) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), h.text) {
+		close(h.said)
+	}
+	return len(b), nil
+}
+
+func TestALongListingIsTold(t *testing.T) {
+	t.Parallel()
+	answers := map[string]any{"--dry-run": stint.PlanReport{}, "--detach": in(stint.Queued, 0)}
+	for flag, answer := range answers {
+		t.Run(flag, func(t *testing.T) {
+			t.Parallel()
+			h := &heard{text: "stint: waiting for the service to list the input s3://data/in and 1 more\n", said: make(chan struct{})}
+			service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasSuffix(r.URL.Path, "/plan") || r.URL.Path == "/v1/executions" {
+					<-h.said // nothing is answered before
+					_ = json.NewEncoder(w).Encode(answer)
+					return
+				}
+				_ = json.NewEncoder(w).Encode(items{"items": []stint.Node{}})
+			}))
+			t.Cleanup(service.Close)
+			a := &app{out: io.Discard, errs: h}
+			environ := []string{"STINT_SERVER=" + service.URL, "STINT_TOKEN=secret", "STINT_DATA=" + t.TempDir()}
+			if code := a.run(t.Context(), []string{"run", "identity", "--input", "s3://data/in", "--input", "s3://data/b", flag}, environ); code != exitDone {
+				t.Errorf("exit code %d", code)
+			}
+		})
 	}
 }

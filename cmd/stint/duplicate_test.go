@@ -69,7 +69,7 @@ func TestADuplicateIsTheSameButForWhatFlagsSay(t *testing.T) {
 		"--complete-as-much-as-possible", "--overwrite", "--split", "files", "--map", "sed p", "--combine", "tac", "--reduce", "uniq -c", "--file", file)
 	want = stint.Request{
 		Name: "m", Inputs: []string{"/other"}, Output: "/out", Environment: map[string]string{"A": "1", "B": "3"}, Nodes: 4, Slots: 5, SubsetSize: 6, Partitions: 7,
-		Attempts: 8, Compression: "none", Replication: 2, Save: stint.SaveContinuous, Reuse: anExecution, Keep: -1, CompleteErrors: true, Overwrite: true,
+		Attempts: 8, Compression: "none", Replication: 2, Save: stint.SaveContinuous, Reuse: anExecution, Keep: -1, CompleteErrors: new(true), Overwrite: true,
 		Program: stint.Program{Name: "streaming", Type: stint.Custom, Stages: []stint.Stage{
 			{
 				Name: "map", Action: stint.Action{Command: []string{"sed", "p"}}, Combine: &stint.Action{Command: []string{"tac"}},

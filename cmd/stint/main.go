@@ -115,8 +115,8 @@ func (a *app) root(args []string) *cobra.Command {
 	flags.StringVar(&a.token, "token", a.token, "credential for the service (STINT_TOKEN)")
 	flags.StringVar(&a.caFile, "ca-file", a.caFile, "certificate authority of the service, PEM (STINT_CA_FILE)")
 	root.AddCommand(a.upCommand(), a.serverCommand(), a.agentCommand(), workerCommand(),
-		a.runCommand(), a.duplicateCommand(), a.listCommand(), a.showCommand(), a.suspendCommand(), a.resumeCommand(), a.moveCommand(), a.terminateCommand(), a.retryCommand(), a.outputCommand(), a.logsCommand(),
-		a.nodeCommand(), a.programCommand(), a.benchCommand(), a.versionCommand())
+		a.runCommand(), a.duplicateCommand(), a.listCommand(), a.showCommand(), a.suspendCommand(), a.resumeCommand(), a.moveCommand(), a.terminateCommand(), a.retryCommand(), a.outputCommand(), a.logsCommand(), a.explainCommand(),
+		a.nodeCommand(), a.credentialsCommand(), a.programCommand(), a.benchCommand(), a.versionCommand())
 	refuse := usageError
 	if slices.Contains(args, "--help") || slices.Contains(args, "-h") {
 		refuse = func(c *cobra.Command, _ error) error { return errors.Join(c.Help(), outcome(exitDone)) }
@@ -185,7 +185,7 @@ func (a *app) environment(environ []string) error {
 		name, value, _ := strings.Cut(v, "=")
 		setting, known := settings[name]
 		switch {
-		case !strings.HasPrefix(name, "STINT_") || slices.Contains(ofOperations, name):
+		case !strings.HasPrefix(name, "STINT_") || slices.Contains(ofOperations, name) || strings.HasPrefix(name, "STINT_PARAM_") || strings.HasPrefix(name, "STINT_BROADCAST_"):
 		case !known:
 			return stint.Errorf(stint.Invalid, "environment variable %.80s is not known: expected one of %s", name, strings.Join(slices.Sorted(maps.Keys(settings)), ", "))
 		case value == "":

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,8 @@ import (
 	"github.com/zeebo/blake3"
 
 	"stint"
+	"stint/client"
+	"stint/internal/manifest"
 	"stint/internal/runner/command"
 	"stint/internal/runner/native"
 )
@@ -29,6 +32,9 @@ type requestFlags struct {
 	params, env, cmdenv       []string
 	split, subsetSize         string
 	save, reuse, keep         string
+	skipBad, backoff          string
+	completeErrors            bool
+	streams                   streamFlags
 	request                   stint.Request
 }
 
@@ -36,26 +42,29 @@ func (r *requestFlags) define(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&r.mapper, "map", "", "command that gets the input's lines; makes a streaming program")
 	f.StringVar(&r.combiner, "combine", "", "command that combines a map operation's sorted output")
-	f.StringVar(&r.reducer, "reduce", "", "command that gets the map output's lines sorted by key")
+	f.StringVar(&r.reducer, "reduce", "", "command that gets the map output's lines sorted by key; aggregate, as with Hadoop; NONE")
+	r.streams.define(c)
 	f.StringArrayVar(&r.files, "file", nil, "file to put into the working directory of every operation")
-	f.StringArrayVar(&r.inputs, "input", nil, "location: URL, path, glob, folder, or range:FIRST..LAST")
+	f.StringArrayVar(&r.inputs, "input", nil, "location: URL, path, glob, folder, or range:FIRST..LAST; NAME=LOCATION for a program whose inputs have names")
 	f.StringVar(&r.request.Output, "output", "", "location of the result; without it, system storage")
-	f.StringArrayVar(&r.params, "param", nil, "name=value, for a shipped program")
-	f.StringArrayVar(&r.env, "env", nil, "name=value, for the environment of commands")
+	f.StringArrayVar(&r.params, "param", nil, "name=value, for a parameter of the program")
+	f.StringArrayVar(&r.env, "env", nil, "name=value, for the environment of the program's processes")
 	f.StringArrayVar(&r.cmdenv, "cmdenv", nil, "the same as --env")
 	f.StringVar(&r.request.Name, "name", "", "what to call the execution")
 	f.IntVar(&r.request.Nodes, "nodes", 0, "use at most so many nodes")
 	f.IntVar(&r.request.Slots, "slots", 0, "perform at most so many operations at once on one node")
-	f.StringVar(&r.split, "split", "lines", "how the input is separated: lines, files")
+	f.StringVar(&r.split, "split", "", "how the input is separated: lines, files (default: as the program says, or lines)")
 	f.StringVar(&r.subsetSize, "subset-size", "", "input of one operation, as 64MiB; values of a range")
-	f.IntVar(&r.request.Partitions, "partitions", 0, "of the shuffle, which is the number of parts of the result")
-	f.IntVar(&r.request.Attempts, "attempts", 0, "of an operation before the execution fails (default 4)")
-	f.StringVar(&r.request.Compression, "compression", "", `"none" reads the bytes of .gz, .zst and .bz2 files as they are; they are refused otherwise`)
+	f.IntVar(&r.request.Partitions, "partitions", 0, "of shuffles for which the program says none; as many parts has a result that is shuffled")
+	f.IntVar(&r.request.Attempts, "attempts", 0, "of an operation before the execution fails (default: as the program says, or 4)")
+	f.StringVar(&r.backoff, "backoff", "", "wait before the second attempt of an operation, doubled for each further one (default: as the program says, or 200ms)")
+	f.StringVar(&r.skipBad, "skip-bad-records", "", "share of a stage's records, as 0.01%, that may be left out because the program fails on them (default: as the program says, or none)")
+	f.StringVar(&r.request.Compression, "compression", "", `none: read the bytes of .gz, .zst and .bz2 files as they are; without it they are decompressed`)
 	f.IntVar(&r.request.Replication, "replication", 0, "nodes that keep each intermediate output that is needed (default 1)")
 	f.StringVar(&r.save, "save", string(stint.SaveOnSuspend), "when intermediate output goes to long-term storage: on-suspend, continuous")
 	f.StringVar(&r.reuse, "reuse", "", "an earlier execution, whose operations that are the same are not performed again")
 	f.StringVar(&r.keep, "keep", "24h", "how long nodes keep intermediate output for --reuse after the end; 0: not at all")
-	f.BoolVar(&r.request.CompleteErrors, "complete-as-much-as-possible", false, "go on without operations that fail for good (exit code 3)")
+	f.BoolVar(&r.completeErrors, "complete-as-much-as-possible", false, "go on without operations that fail for good (exit code 3; default: as the program says)")
 	f.BoolVar(&r.request.Overwrite, "overwrite", false, "replace an output that is there")
 }
 
@@ -68,19 +77,67 @@ type upload struct {
 	file stint.ProgramFile
 }
 
+// asked is what a command line asks for: a request, and what its program's files
+// are made of.
+type asked struct {
+	request stint.Request
+	uploads []upload
+	named   string // program that the service is to be asked for; empty: it is in the request
+	loaded  loaded
+}
+
 // build makes the request that the flags and the command's arguments ask for.
-func (r *requestFlags) build(c *cobra.Command, args []string) (stint.Request, []upload, error) {
-	req, uploads, err := r.values(c)
+func (r *requestFlags) build(c *cobra.Command, args []string) (asked, error) {
+	var q asked
+	var err error
+	if q.request, q.uploads, err = r.values(c); err != nil {
+		return q, err
+	}
+	switch {
+	case r.mapper == "" && r.streams.given():
+		return q, stint.Errorf(stint.Invalid, "--mode, --stream and --partitioner go with --map")
+	case r.mapper == "" && len(args) == 1 && isPath(args[0]) && r.combiner+r.reducer == "":
+		q.loaded, err = load(args[0])
+	case r.mapper == "" && len(args) == 1 && !slices.Contains(shippedNames(), args[0]) && r.combiner+r.reducer == "":
+		q.named = args[0]
+		return q, nil
+	default:
+		q.loaded.program, err = r.program(args, q.request.Params)
+	}
 	if err == nil {
-		req.Program, err = r.program(args, req.Params)
+		err = r.complete(&q)
 	}
-	if err != nil {
-		return req, nil, err
+	return q, err
+}
+
+// find asks the service for a program that is known by its name alone.
+func (r *requestFlags) find(ctx context.Context, c *client.Client, q *asked) error {
+	if q.named == "" {
+		return nil
 	}
+	var err error
+	if q.loaded, err = lookUp(ctx, c, q.named); err != nil {
+		return err
+	}
+	return r.complete(q)
+}
+
+// complete puts the program into the request. Files that were given beside take the
+// place of its own of their names.
+func (r *requestFlags) complete(q *asked) error {
+	q.request.Program = q.loaded.program
+	given := q.uploads
+	q.uploads = slices.Concat(q.loaded.uploads, given)
+	withFiles(&q.request.Program, given)
+	return r.settle(&q.request)
+}
+
+// withFiles adds files to a program, in the place of those of their names.
+func withFiles(p *stint.Program, uploads []upload) {
 	for _, u := range uploads {
-		req.Program.Files = append(req.Program.Files, u.file)
+		p.Files = slices.DeleteFunc(p.Files, func(f stint.ProgramFile) bool { return f.Name == u.file.Name })
+		p.Files = append(p.Files, u.file)
 	}
-	return req, uploads, nil
 }
 
 // values makes a request of the flags' values, all but its program.
@@ -90,7 +147,7 @@ func (r *requestFlags) values(c *cobra.Command) (stint.Request, []upload, error)
 	if err != nil {
 		return req, nil, err
 	}
-	if err := errors.Join(checkGiven(c, "map", "combine", "reduce", "output", "reuse"),
+	if err := errors.Join(checkGiven(c, "map", "combine", "reduce", "output", "split", "reuse", "skip-bad-records", "backoff"),
 		checkNumbers(c, "nodes", "slots", "partitions", "attempts", "subset-size", "replication")); err != nil {
 		return req, nil, err
 	}
@@ -104,7 +161,7 @@ func (r *requestFlags) values(c *cobra.Command) (stint.Request, []upload, error)
 		}
 	}
 	if err == nil {
-		req.Inputs, err = locations(r.inputs)
+		err = r.errorPolicy(c, &req)
 	}
 	if err == nil {
 		req.Output, err = location(req.Output)
@@ -116,6 +173,31 @@ func (r *requestFlags) values(c *cobra.Command) (stint.Request, []upload, error)
 		err = checkChoices(r, &req)
 	}
 	return req, uploads, err
+}
+
+// errorPolicy reads the flags that say what becomes of operations that fail.
+func (r *requestFlags) errorPolicy(c *cobra.Command, req *stint.Request) error {
+	if c.Flags().Changed("complete-as-much-as-possible") {
+		req.CompleteErrors = &r.completeErrors
+	}
+	if r.skipBad != "" {
+		share, err := manifest.ParseShare(r.skipBad)
+		if err != nil {
+			return fmt.Errorf("--skip-bad-records: %w", err)
+		}
+		if req.SkipBadRecords = share; share == 0 {
+			req.SkipBadRecords = -1
+		}
+	}
+	if r.backoff == "" {
+		return nil
+	}
+	d, err := parseSpan("--backoff", r.backoff)
+	if err == nil && (d < time.Millisecond || d > time.Hour) {
+		err = stint.Errorf(stint.Invalid, "--backoff %q: expected 1ms to 1h", r.backoff)
+	}
+	req.Backoff = d.Milliseconds()
+	return err
 }
 
 // durability reads the flags that say what is kept, where and how long.
@@ -181,7 +263,7 @@ func checkChoices(r *requestFlags, req *stint.Request) error {
 	if req.Compression != "" && req.Compression != "none" {
 		return stint.Errorf(stint.Invalid, "--compression %.80q: expected none", req.Compression)
 	}
-	if r.split != string(stint.SplitLines) && r.split != string(stint.SplitFiles) {
+	if r.split != "" && r.split != string(stint.SplitLines) && r.split != string(stint.SplitFiles) {
 		return stint.Errorf(stint.Invalid, "--split %.80q: expected lines or files", r.split)
 	}
 	return nil
@@ -195,30 +277,17 @@ func (r *requestFlags) program(args []string, params map[string]string) (stint.P
 		if r.combiner != "" || r.reducer != "" {
 			return stint.Program{}, stint.Errorf(stint.Invalid, "--combine and --reduce go with --map, not with program %.80q", args[0])
 		}
-		return r.shipped(args[0], params)
+		return native.Program(args[0], params)
 	case r.mapper == "":
 		return stint.Program{}, stint.Errorf(stint.Invalid, "nothing to execute: name a program (%s) or give --map CMD", strings.Join(shippedNames(), ", "))
 	case len(args) > 0:
 		return stint.Program{}, stint.Errorf(stint.Invalid, "both program %.80q and --map: give one", args[0])
 	case len(params) > 0:
-		return stint.Program{}, stint.Errorf(stint.Invalid, "--param goes with a shipped program; a command gets its values by --env")
+		return stint.Program{}, stint.Errorf(stint.Invalid, "--param goes with a program that declares parameters; a command gets its values by --env")
 	case r.combiner != "" && r.reducer == "":
 		return stint.Program{}, stint.Errorf(stint.Invalid, "--combine without --reduce: there is nothing to combine for")
 	}
 	return r.streaming()
-}
-
-func (r *requestFlags) shipped(name string, params map[string]string) (stint.Program, error) {
-	program, err := native.Program(name, params)
-	if err != nil {
-		return program, err
-	}
-	for i := range program.Stages {
-		if e := &program.Stages[i].Input; e.Kind == stint.FromInput && r.edgeSplit() != "" {
-			e.Split = r.edgeSplit()
-		}
-	}
-	return program, nil
 }
 
 // edgeSplit leaves the default unsaid, so that one program has one spelling.
@@ -248,19 +317,18 @@ func (r *requestFlags) streaming() (stint.Program, error) {
 	}
 	program.Stages = []stint.Stage{{Name: "map", Action: *mapper, Input: stint.Edge{Kind: stint.FromInput, Split: r.edgeSplit()}}}
 	if r.reducer == "" {
-		return program, nil
+		err = r.streams.apply(&program)
+		return program, err
 	}
 	if r.combiner != "" {
 		if program.Stages[0].Combine, err = action("--combine", r.combiner); err != nil {
 			return program, err
 		}
 	}
-	reducer, err := action("--reduce", r.reducer)
-	if err != nil {
-		return program, err
+	if err = addReducer(&program, r.reducer); err == nil {
+		err = r.streams.apply(&program)
 	}
-	program.Stages = append(program.Stages, stint.Stage{Name: "reduce", Action: *reducer, Input: stint.Edge{Kind: stint.Shuffle, From: "map"}})
-	return program, nil
+	return program, err
 }
 
 func action(flag, text string) (*stint.Action, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,6 +21,9 @@ const reachTimeout = 60 * time.Second
 
 // reachLong is how long it may take without a word.
 const reachLong = 3 * time.Second
+
+// errNobody says that a data folder is nobody's: no service is there to wait for.
+var errNobody = errors.New("the data folder is nobody's")
 
 // reachPoll is how often a service that is starting is asked.
 const reachPoll = 20 * time.Millisecond
@@ -73,7 +77,8 @@ func dial(c auth.Credentials) (*client.Client, error) {
 	return client.New(client.Config{URL: c.Address, Token: c.Token, CA: []byte(c.CA)})
 }
 
-// waitForService returns the folder's service once it answers.
+// waitForService returns the folder's service once it answers. When the folder is
+// nobody's, the error wraps [errNobody].
 func (f folder) waitForService(ctx context.Context) (*client.Client, error) {
 	return f.waitTelling(ctx, func(time.Time) {})
 }
@@ -84,8 +89,11 @@ func (f folder) waitTelling(ctx context.Context, long func(until time.Time)) (*c
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
 	var c *client.Client
-	began, told := time.Now(), false
+	began, told, nobody := time.Now(), false, false
 	err := poll(ctx, reachPoll, func() bool {
+		if nobody = !f.held(); nobody {
+			return true
+		}
 		if !told && time.Since(began) >= reachLong {
 			told = true
 			long(began.Add(reachTimeout))
@@ -97,8 +105,11 @@ func (f folder) waitTelling(ctx context.Context, long func(until time.Time)) (*c
 		c = found
 		return err == nil
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, stint.Errorf(stint.Unavailable, "the service on data folder %s does not answer; its log is %s", f, f.logs())
+	case nobody:
+		return nil, stint.Errorf(stint.Unavailable, "the service on data folder %s has ended: %w", f, errNobody)
 	}
 	return c, nil
 }
@@ -156,7 +167,9 @@ func (a *app) open(ctx context.Context, nodes, slots int) (*session, error) {
 			c, err := f.waitTelling(ctx, func(until time.Time) {
 				a.say("stint: the service on data folder %s does not answer; waiting until %s\n", f, until.Local().Format(time.TimeOnly))
 			})
-			return &session{Client: c, nodes: nodes, slots: slots}, err
+			if !errors.Is(err, errNobody) { // with it, the owner ended meanwhile
+				return &session{Client: c, nodes: nodes, slots: slots}, err
+			}
 		}
 		s, err := start(ctx, f, nodes, slots)
 		if err == nil {

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +17,7 @@ import (
 	"testing"
 
 	"stint"
+	"stint/internal/auth"
 )
 
 const (
@@ -135,5 +138,26 @@ func TestAServiceThatDoesNotGetReadyEndsWithItsCommand(t *testing.T) {
 	service.Stderr = log
 	if _, err := awaitReady(ctx, service); stint.CodeOf(err) != stint.Unavailable {
 		t.Errorf("%v, want that it ended", err)
+	}
+}
+
+func TestNobodyWaitsForAServiceThatHasEnded(t *testing.T) {
+	t.Parallel()
+	f := testFolder(t)
+	owner, err := f.take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ending := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		owner.release()
+		refuse(w, stint.Errorf(stint.Unavailable, "the service is ending"))
+	}))
+	defer ending.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ending.Certificate().Raw})
+	if err := (auth.Credentials{Address: ending.URL, Token: "secret", CA: string(ca)}).Write(f.credentials()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.waitForService(t.Context()); !errors.Is(err, errNobody) || stint.CodeOf(err) != stint.Unavailable {
+		t.Errorf("%v, want that nobody is there", err)
 	}
 }

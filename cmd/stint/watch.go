@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,18 +85,21 @@ func watch(ctx context.Context, c *client.Client, id stint.ExecutionID, first ui
 func (a *app) tellEnd(x *stint.Execution) {
 	a.say("%s  %s after %.1f s, %s for %s%s\n", x.ID, x.Status, x.Elapsed, plural(x.Operations.Performed, "attempt"), plural(x.Operations.Total, "operation"), reusedText(x))
 	if x.Error != nil {
-		a.say("  %s\n", x.Error)
+		a.say("  %s\n", printable(x.Reason()))
 	}
 	if x.Skipped > 0 {
 		a.say("  left out: %s whose names begin with . or _\n", plural(x.Skipped, "file"))
 	}
+	if text := badText(x); text != "" {
+		a.say("  left out: %s\n", text)
+	}
 	for _, m := range x.Missing {
-		a.say("  without %s: %s\n", m.Operation, m.Error)
+		a.say("  without %s: %s\n", m.Operation, printable(m.Error.Error())+lastSaid(x, m))
 	}
 	if x.Status == stint.Completed || x.Status == stint.CompletedErrors {
 		a.say("  output: %s, %s in %s\n", plainPath(x.Output.Location), sizeText(float64(x.Output.Bytes)), plural(int64(x.Output.Parts), "part"))
 	}
-	if x.Status == stint.CompletedErrors {
+	if x.Status == stint.CompletedErrors && len(x.Missing) > 0 {
 		a.say("  once more: stint retry %s\n", x.ID)
 	}
 	if x.Status == stint.Suspended {
@@ -104,6 +108,32 @@ func (a *app) tellEnd(x *stint.Execution) {
 		}
 		a.say("  %d of %d operations are completed; the rest: %s\n", x.Operations.Completed, x.Operations.Total, a.resumeLine(x.ID))
 	}
+}
+
+// badText says how many records were left out, since the program fails on them.
+func badText(x *stint.Execution) string {
+	var bad, of int64
+	for _, s := range x.Stages {
+		if s.BadRecords > 0 {
+			bad += s.BadRecords
+			of += s.BadRecords + s.RecordsIn
+		}
+	}
+	if bad == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s of %d that the program fails on; stint logs %s --bad-records", plural(bad, "record"), of, x.ID)
+}
+
+// lastSaid returns the last line that an operation's attempts wrote to stderr of
+// those among the latest that failed, behind a colon.
+func lastSaid(x *stint.Execution, m stint.Missing) string {
+	for _, f := range slices.Backward(x.Failures) {
+		if line := f.LastLine(); line != "" && operationOf(x, f) == m.Operation && !strings.HasSuffix(m.Error.Error(), line) {
+			return ": " + printable(line)
+		}
+	}
+	return ""
 }
 
 func reusedText(x *stint.Execution) string {

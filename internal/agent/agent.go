@@ -16,6 +16,7 @@ import (
 	"stint"
 	"stint/internal/block"
 	"stint/internal/link"
+	"stint/internal/object"
 	"stint/internal/transfer"
 )
 
@@ -32,6 +33,7 @@ type Agent struct {
 	WorkerCommand []string // argument vector of "stint worker"
 	Sole          bool     // nothing else in this process starts processes: kill what workers leave behind
 	Logger        *slog.Logger
+	Access        *object.Access // what it may reach: files, buckets, addresses
 
 	// Identify returns who this node is. It is called once, with the data folder
 	// locked: it reads the node's certificate from there, or joins and keeps it there.
@@ -81,18 +83,22 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	hello := link.Hello{
 		Version: a.Version, Node: identity.Node, Name: a.Name, Incarnation: f.node.Incarnation, BootID: boot,
-		Slots: a.Slots, Cores: runtime.NumCPU(), Memory: memoryBytes(), Address: listener.Addr().String(),
+		Slots: a.Slots, Cores: runtime.NumCPU(), Memory: memoryBytes("/proc", "/sys/fs/cgroup"), Address: listener.Addr().String(),
 	}
 	peers := transfer.NewClient(identity.Peer)
 	defer peers.CloseIdleConnections()
-	known := &storages{}
+	known := &storages{access: a.Access}
 	packs := newPacks(known)
 	defer packs.close()
+	free, err := f.freeBytes()
+	if err != nil {
+		return err
+	}
 	copier := newCopier(identity.Node, store, peers, packs)
 	defer copier.close()
 	s := site{
 		agent: a, folder: f, store: store, hello: hello, logger: logger, spawner: newSpawner(a.Sole), storages: known, cache: kept, copier: copier,
-		preparer: &preparer{node: identity.Node, incarnation: f.node.Incarnation, folder: f, store: store, peers: peers, packs: packs},
+		preparer: &preparer{node: identity.Node, incarnation: f.node.Incarnation, folder: f, store: store, peers: peers, packs: packs, broadcasts: newBroadcasts(), courier: newCourier(a.Access.OpenRange, a.Slots, free)},
 	}
 	return s.run(ctx, ledger, identity, listener)
 }
@@ -152,6 +158,7 @@ func (s *site) dataPlane(config *tls.Config) *http.Server {
 func (s *site) removeAll(x stint.ExecutionID) error {
 	s.copier.forget(x)
 	s.preparer.packs.forget(x)
+	s.preparer.broadcasts.forget(x)
 	return errors.Join(s.cache.settle(x, time.Now()), removeTree(s.folder.work(x)))
 }
 

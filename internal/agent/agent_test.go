@@ -129,11 +129,27 @@ func TestAProgramThatFailsIsReportedAndItsLogKept(t *testing.T) {
 	if n := a.tally.counters["g.n"]; n != 2 {
 		t.Errorf("counter %d: what failed does not count", n)
 	}
-	if r := a.errand(t, stint.Errand{ID: "l", Kind: stint.ErrandLog, Execution: execX, Operation: "map/0"}); r.Error != nil || !strings.Contains(r.Text, "operation map/0") {
-		t.Errorf("log: %+v", r)
-	}
-	if r := a.errand(t, stint.Errand{ID: "m", Kind: stint.ErrandLog, Execution: execX, Operation: "map/9"}); stint.CodeOf(r.Error) != stint.NotFound {
-		t.Errorf("log of what was not performed: %+v", r)
+	for name, c := range map[string]struct {
+		ops   []stint.Range
+		query stint.LogQuery
+		want  []uint32
+	}{
+		"one":    {ops: []stint.Range{ops(0, 1)}, want: []uint32{0}},
+		"none":   {ops: []stint.Range{ops(9, 10)}},
+		"all":    {want: []uint32{0, 1}},
+		"failed": {query: stint.LogQuery{Failed: true}, want: []uint32{1}},
+		"search": {query: stint.LogQuery{Search: "operation map/0"}, want: []uint32{0}},
+		"later":  {query: stint.LogQuery{After: time.Now().Add(time.Hour)}},
+	} {
+		r := a.errand(t, stint.Errand{ID: name, Kind: stint.ErrandLog, Execution: execX, Ops: c.ops, Log: &c.query})
+		var found []uint32
+		for _, l := range r.Logs {
+			found = append(found, l.Op)
+		}
+		slices.Sort(found)
+		if r.Error != nil || !slices.Equal(found, c.want) {
+			t.Errorf("%s: %+v", name, r)
+		}
 	}
 }
 
@@ -281,7 +297,7 @@ func TestInputThatChangedFailsForGood(t *testing.T) {
 	input := inputFile(t, "a\nb\n")
 	path := must(object.Path(input.URL))(t)
 	output := "file://" + filepath.Join(t.TempDir(), "out")
-	if err := object.Probe(t.Context(), output, execX, false); err != nil {
+	if err := new(object.Access).Probe(t.Context(), output, execX, false); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(path, []byte("another text\n"), 0o600); err != nil {
@@ -352,7 +368,7 @@ func TestProgramFilesAreKeptAndVerified(t *testing.T) {
 	s := newService(t)
 	dir := t.TempDir()
 	a, _ := s.start(t, nodeA, dir, 1)
-	storage := must(object.OpenStorage(s.storage))(t)
+	storage := must(new(object.Access).OpenStorage(t.Context(), s.storage))(t)
 	script := "#!/bin/sh\necho ran >&2\n"
 	digest, size, err := storage.PutBlob(t.Context(), programFiles, strings.NewReader(script), 1<<20)
 	if err != nil {

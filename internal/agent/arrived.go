@@ -33,7 +33,7 @@ func (a *arrived) apply(l *loop, now time.Time) {
 		l.resend(*m.Resend)
 	case m.Forget != nil:
 		l.keepBlocks(m.Forget.Execution, m.Forget.Keep)
-		l.forget(m.Forget.Execution)
+		l.forget(m.Forget.Execution, m.Forget.Discard)
 	case m.Errand != nil:
 		l.errands.add(*m.Errand)
 	case m.Suspend != nil:
@@ -93,7 +93,7 @@ func performable(spec *stint.Spec, g *stint.Grant) bool {
 		return false
 	}
 	stage := &spec.Stages[g.Stage]
-	return stage.Input.Kind != stint.FromInput || len(g.Subsets) == g.Ops.Len() || len(g.Subsets) == 0
+	return len(g.Beside) == len(stage.Beside) && (stage.Input.Kind != stint.FromInput || len(g.Subsets) == g.Ops.Len() || len(g.Subsets) == 0)
 }
 
 // retract gives back operations of a job, those too that are ready and that no
@@ -142,8 +142,9 @@ func (f *foundAgain) apply(l *loop, _ time.Time) {
 }
 
 // forget stops everything of an execution; what it left on disk is removed when
-// all its tasks have ended, but for blocks that are to be kept.
-func (l *loop) forget(x stint.ExecutionID) {
+// all its tasks have ended, but for blocks that are to be kept. Its logs go to
+// storage, unless they are to be discarded.
+func (l *loop) forget(x stint.ExecutionID, discard bool) {
 	e := l.execution(x)
 	if e.forgotten != nil {
 		return
@@ -152,7 +153,7 @@ func (l *loop) forget(x stint.ExecutionID) {
 	l.errands.giveUp(x)
 	l.ledger.Forget(x)
 	e.cancel(errForgotten)
-	e.forgotten = &forgetting{}
+	e.forgotten = &forgetting{discard: discard}
 	for _, s := range l.slots {
 		if s.execution == x {
 			s.execution = ""
@@ -167,8 +168,11 @@ func (l *loop) remove() {
 			continue
 		}
 		e.forgotten.removing = true
-		x, removeAll, post := e.id, l.removeAll, l.post
-		l.tasks.start(func(context.Context) {
+		x, discard, keepLogs, removeAll, post := e.id, e.forgotten.discard, l.keepLogs, l.removeAll, l.post
+		l.tasks.start(func(ctx context.Context) {
+			if !discard {
+				keepLogs(ctx, x)
+			}
 			post(&removed{execution: x, err: removeAll(x)})
 		})
 	}

@@ -280,7 +280,7 @@ func (o *outlived) apply(l *loop, _ time.Time) {
 		return // performed here again, or about to be, or being removed
 	}
 	l.keepBlocks(o.execution, 0)
-	l.forget(o.execution)
+	l.forget(o.execution, false)
 }
 
 // blocksDropped says that blocks which nobody needs are not here any more.

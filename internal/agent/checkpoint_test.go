@@ -3,6 +3,7 @@ package agent
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -67,7 +68,7 @@ func write(tb testing.TB, dir string, files map[string]string) {
 
 func newStorage(tb testing.TB) *object.Storage {
 	tb.Helper()
-	return must(object.OpenStorage("file://" + tb.TempDir()))(tb)
+	return must(new(object.Access).OpenStorage(tb.Context(), "file://"+tb.TempDir()))(tb)
 }
 
 func TestACheckpointIsRestoredAsItWas(t *testing.T) {
@@ -150,7 +151,7 @@ func TestACheckpointThatIsTooLargeIsRefused(t *testing.T) {
 	if err := os.Truncate(filepath.Join(dir, "state"), 10<<30); err != nil {
 		t.Fatal(err)
 	}
-	c, note := saveCheckpoint(t.Context(), func(string) (*object.Storage, error) { return storage, nil }, "", "saved/x/c", dir)
+	c, note := saveCheckpoint(t.Context(), func(context.Context, string) (*object.Storage, error) { return storage, nil }, "", "saved/x/c", dir)
 	if c != nil || !strings.Contains(note, "more than 1024 MiB or 100000 files") {
 		t.Errorf("%v %q", c, note)
 	}

@@ -19,7 +19,7 @@ const (
 
 // compare reads subsets of the input and says which of them have the bytes that
 // their sums say. What has changed or is gone since it was listed is not equal.
-func compare(ctx context.Context, e stint.Errand, result *stint.ErrandResult) error {
+func compare(ctx context.Context, access *object.Access, e stint.Errand, result *stint.ErrandResult) error {
 	if len(e.Subsets) != len(e.Sums) {
 		return stint.Errorf(stint.Invalid, "compare input of %s: %d subsets and %d sums", e.Execution, len(e.Subsets), len(e.Sums))
 	}
@@ -28,7 +28,7 @@ func compare(ctx context.Context, e stint.Errand, result *stint.ErrandResult) er
 	g.SetLimit(comparedAtOnce)
 	for i, subset := range e.Subsets {
 		g.Go(func() error {
-			sum, err := sumOf(ctx, subset)
+			sum, err := sumOf(ctx, access, subset)
 			if code := stint.CodeOf(err); err != nil && (code == stint.Invalid || code == stint.NotFound) {
 				return nil
 			}
@@ -48,27 +48,26 @@ func compare(ctx context.Context, e stint.Errand, result *stint.ErrandResult) er
 }
 
 // sumOf returns the sum of the bytes of a subset, as [stint.OpDone] has it.
-func sumOf(ctx context.Context, subset stint.Subset) (uint64, error) {
+func sumOf(ctx context.Context, access *object.Access, subset stint.Subset) (uint64, error) {
 	hash, buffer := xxh3.New(), make([]byte, max(min(subset.Bytes(), compareBuffer), 1))
 	for _, p := range subset.Pieces {
-		if err := addPiece(ctx, hash, p, buffer); err != nil {
+		if err := addPiece(ctx, access, hash, p, buffer); err != nil {
 			return 0, err
 		}
 	}
 	return hash.Sum64(), nil
 }
 
-func addPiece(ctx context.Context, hash io.Writer, p stint.Piece, buffer []byte) error {
-	f, err := object.Open(ctx, p.Object)
+func addPiece(ctx context.Context, access *object.Access, hash io.Writer, p stint.Piece, buffer []byte) error {
+	r, err := access.OpenRange(ctx, p.Object, p.Offset, p.Length)
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // only read
-	bytes := io.NewSectionReader(f, p.Offset, p.Length)
+	defer r.Close() //nolint:errcheck // only read
 	var n int64
 	for err == nil && ctx.Err() == nil {
 		var read int
-		read, err = bytes.Read(buffer)
+		read, err = r.Read(buffer)
 		n += int64(read)
 		_, _ = hash.Write(buffer[:read]) // a hash does not fail
 	}
@@ -80,5 +79,5 @@ func addPiece(ctx context.Context, hash io.Writer, p stint.Piece, buffer []byte)
 	case n < p.Length:
 		return stint.Errorf(stint.Invalid, "input changed: %s ends at byte %d", p.Object.URL, p.Offset+n)
 	}
-	return object.Check(f, p.Object)
+	return nil
 }

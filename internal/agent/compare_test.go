@@ -35,7 +35,7 @@ func TestInputThatWasTouchedIsEqualToWhatOperationsHaveRead(t *testing.T) {
 	for _, name := range names {
 		writeText(t, filepath.Join(dir, name), text)
 	}
-	was := must(object.List(t.Context(), []string{dir}))(t).Objects
+	was := must(new(object.Access).List(t.Context(), object.Inputs{Locations: []string{dir}}))(t).Objects
 	whole := func(o stint.Object) stint.Piece { return stint.Piece{Object: o, Length: o.Size} }
 	subsets := func(o []stint.Object) []stint.Subset {
 		half := o[0].Size/2 + 3
@@ -68,11 +68,11 @@ func TestInputThatWasTouchedIsEqualToWhatOperationsHaveRead(t *testing.T) {
 		write(name, text)
 	}
 	equal(t, "equal in the versions before", compared("2", w.subsets), []stint.Range(nil))
-	now := must(object.List(t.Context(), []string{dir}))(t).Objects
+	now := must(new(object.Access).List(t.Context(), object.Inputs{Locations: []string{dir}}))(t).Objects
 	equal(t, "equal when they were touched", compared("3", subsets(now)), []stint.Range{ops(0, 4)})
 	write("a", "S"+text[1:])
 	write("f", text[:len(text)-2]+"S\n")
-	now = must(object.List(t.Context(), []string{dir}))(t).Objects
+	now = must(new(object.Access).List(t.Context(), object.Inputs{Locations: []string{dir}}))(t).Objects
 	equal(t, "equal when two have changed", compared("4", subsets(now)), []stint.Range{ops(1, 3)})
 	if err := os.Remove(filepath.Join(dir, "b")); err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func (o overwriting) Write(b []byte) (int, error) {
 func TestInputThatChangesWhileItIsReadIsNotEqual(t *testing.T) {
 	t.Parallel()
 	o := inputFile(t, "some text")
-	err := addPiece(t.Context(), overwriting{t, must(object.Path(o.URL))(t)}, stint.Piece{Object: o, Length: o.Size}, make([]byte, 100))
+	err := addPiece(t.Context(), new(object.Access), overwriting{t, must(object.Path(o.URL))(t)}, stint.Piece{Object: o, Length: o.Size}, make([]byte, 100))
 	if stint.CodeOf(err) != stint.Invalid {
 		t.Errorf("%v", err)
 	}

@@ -23,8 +23,8 @@
 // # An operation
 //
 // A grant is entered in the ledger once. Operations at the front are handed to
-// the preparer: it opens the objects of a subset, or finds the blocks of the
-// operations before on this node and fetches those of others into a scratch
+// the preparer: it opens the objects of a subset, or finds the blocks that each edge
+// of the stage reads, on this node or by fetching them from others into a scratch
 // file, and creates the staged part. An order that is ready goes to a slot that
 // serves its execution. The worker's log is the truth about what began, was
 // completed and failed: events only repeat it, and it is read when a worker
@@ -39,6 +39,20 @@
 // turn out damaged are reported, whether the operation finds others or not.
 // Blocks fetched and ranges of packs are verified by the agent; blocks on this node
 // by the worker that reads them and, once an attempt has failed, by the agent too.
+//
+// What is read as a broadcast is fetched once for an execution, whole and verified,
+// into one file, by the first operation that wants it while others wait. It is looked
+// at by every operation and read by attempts after the first: a program may have
+// written to it. A node that was told an execution anew, or is to do without
+// operations that failed for good, makes another file.
+//
+// # What operations weigh
+//
+// An operation takes one slot, or as many as its stage says, or those whose share of
+// the memory it needs. What workers have in hand weighs no more than the node's
+// slots, but an operation may be performed alone whatever it weighs. One that does
+// not fit has the slots emptied for it, unless its execution has something in hand:
+// so executions of heavy and light operations take turns.
 //
 // # What happens on failure
 //
@@ -71,5 +85,5 @@
 //	node.json         node, name, incarnation, boot id of the last checked start
 //	blocks/           segments and logs (package block)
 //	files/            program files by digest, fetched once
-//	work/<execution>/ files/, slot-N/, checkpoints/<stage>-<operation>/
+//	work/<execution>/ files/, slot-N/, checkpoints/<stage>-<operation>/, broadcast/
 package agent

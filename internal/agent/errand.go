@@ -10,7 +10,6 @@ import (
 	"stint/internal/link"
 	"stint/internal/object"
 	"stint/internal/wire"
-	"stint/internal/worker"
 )
 
 const (
@@ -39,11 +38,7 @@ func (q *errands) next(l *loop) {
 		e := q.waiting[0]
 		q.waiting = q.waiting[1:]
 		q.running = append(q.running, e.ID)
-		var spec *stint.Spec
-		if known := l.executions[e.Execution]; known != nil {
-			spec = known.spec
-		}
-		q.start(l, e, spec)
+		q.start(l, e)
 	}
 	for len(q.results) > 0 && l.say(link.AgentMessage{Result: &q.results[0]}) {
 		q.results = slices.Clone(q.results[1:]) // the one sent is not overwritten
@@ -52,12 +47,12 @@ func (q *errands) next(l *loop) {
 
 // start does an errand in a task of its own. One that reads or writes blocks of an
 // execution ends when that is forgotten.
-func (*errands) start(l *loop, e stint.Errand, spec *stint.Spec) {
+func (*errands) start(l *loop, e stint.Errand) {
 	storage, perform, post := l.storage, l.errand, l.post
 	done := &errandDone{errand: e}
 	task := func(ctx context.Context) {
 		if ctx.Err() == nil {
-			done.result = perform(ctx, e, storage, spec)
+			done.result = perform(ctx, e, storage)
 		}
 		done.stopped = ctx.Err() != nil
 		post(done)
@@ -118,14 +113,14 @@ func (d *errandDone) apply(l *loop, _ time.Time) {
 }
 
 // errand does one errand.
-func (s *site) errand(ctx context.Context, e stint.Errand, storage *object.Storage, spec *stint.Spec) stint.ErrandResult {
+func (s *site) errand(ctx context.Context, e stint.Errand, storage *object.Storage) stint.ErrandResult {
 	result := stint.ErrandResult{ID: e.ID}
 	var err error
 	switch e.Kind {
 	case stint.ErrandList:
-		err = list(ctx, e, storage, &result)
+		err = list(ctx, s.agent.Access, e, storage, &result)
 	case stint.ErrandProbe:
-		err = object.Probe(ctx, e.Output, e.Execution, e.Overwrite)
+		err = s.agent.Access.Probe(ctx, e.Output, e.Execution, e.Overwrite)
 	case stint.ErrandCommit:
 		result.Bytes, err = s.commit(ctx, e)
 	case stint.ErrandClear:
@@ -139,11 +134,11 @@ func (s *site) errand(ctx context.Context, e stint.Errand, storage *object.Stora
 	case stint.ErrandInventory:
 		s.inventory(e.Execution, &result)
 	case stint.ErrandAdopt:
-		err = adopt(ctx, e, &result)
+		err = adopt(ctx, s.agent.Access, e, &result)
 	case stint.ErrandCompare:
-		err = compare(ctx, e, &result)
+		err = compare(ctx, s.agent.Access, e, &result)
 	case stint.ErrandLog:
-		result.Text, err = s.log(e, spec)
+		result.Logs, err = s.findLogs(e)
 	case stint.ErrandRecord: // is the server's own
 		fallthrough
 	default:
@@ -153,11 +148,17 @@ func (s *site) errand(ctx context.Context, e stint.Errand, storage *object.Stora
 	return result
 }
 
+// inputsOf returns what an errand lists.
+func inputsOf(e stint.Errand) object.Inputs {
+	return object.Inputs{Locations: e.Inputs, Named: e.NamedInputs, Lines: e.Lines, Delimiters: e.Delimiters, Compression: e.Compression}
+}
+
 // list writes the listing of the inputs to system storage.
-func list(ctx context.Context, e stint.Errand, storage *object.Storage, result *stint.ErrandResult) error {
-	listing, err := object.List(ctx, e.Inputs)
+func list(ctx context.Context, access *object.Access, e stint.Errand, storage *object.Storage, result *stint.ErrandResult) error {
+	inputs := inputsOf(e)
+	listing, err := access.List(ctx, inputs)
 	if err == nil && e.Output != "" {
-		err = object.CheckApart(e.Inputs, listing, e.Output)
+		err = access.CheckApart(inputs, listing, e.Output)
 	}
 	if err != nil {
 		return err
@@ -169,30 +170,4 @@ func list(ctx context.Context, e stint.Errand, storage *object.Storage, result *
 	result.Objects = int64(len(listing.Objects))
 	result.Digest, _, err = storage.PutBlob(ctx, listings, bytes.NewReader(b), maxListing)
 	return err
-}
-
-// log returns the kept stderr of the latest attempt of an operation on this node.
-func (s *site) log(e stint.Errand, spec *stint.Spec) (string, error) {
-	name, op, err := e.Operation.Split()
-	if err != nil {
-		return "", err
-	}
-	if spec == nil {
-		return "", stint.Errorf(stint.NotFound, "log of operation %s: this node does not know execution %s", e.Operation, e.Execution)
-	}
-	stage := slices.IndexFunc(spec.Stages, func(s stint.StageSpec) bool { return s.Name == name })
-	found, end, text := false, int64(0), ""
-	err = readLogs(s.store, e.Execution, func(r worker.Record) error {
-		switch {
-		case r.Done != nil && r.Done.Stage == stage && r.Done.Op.Op == op && r.Done.Op.End >= end:
-			found, end, text = true, r.Done.Op.End, r.Done.Stderr
-		case r.Failed != nil && r.Failed.Stage == stage && r.Failed.Op == op && r.Failed.End >= end:
-			found, end, text = true, r.Failed.End, r.Failed.Stderr
-		}
-		return nil
-	})
-	if err == nil && !found {
-		err = stint.Errorf(stint.NotFound, "log of operation %s: no attempt of it has ended on this node", e.Operation)
-	}
-	return text, err
 }

@@ -46,7 +46,7 @@ func (p *preparer) fetch(ctx context.Context, r reading, s *stint.Source, n nami
 	got := portion{files: []*os.File{scratch}, owned: true}
 	for _, f := range fetched {
 		if f.Length > 0 {
-			got.runs = append(got.runs, worker.Run{Op: n.here(f.Op), Offset: f.Offset, Length: f.Length, Records: f.Records})
+			got.runs = append(got.runs, worker.Run{Edge: r.edge, Op: n.here(f.Op), Offset: f.Offset, Length: f.Length, Records: f.Records})
 		}
 	}
 	return got, a.named(n), nil

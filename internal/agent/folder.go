@@ -238,15 +238,6 @@ func (f *folder) freeBytes() (int64, error) {
 	return int64(s.Bavail) * s.Bsize, nil
 }
 
-// memoryBytes returns the memory of the machine.
-func memoryBytes() int64 {
-	var s unix.Sysinfo_t
-	if err := unix.Sysinfo(&s); err != nil {
-		return 0
-	}
-	return int64(s.Totalram) * int64(s.Unit)
-}
-
 // nodeFault turns an error of this node's own means (room, descriptors, disk)
 // into an Unavailable one that names the path; others keep their code.
 func nodeFault(err error, path string) *stint.Error {

@@ -153,7 +153,7 @@ type tally struct {
 func newService(tb testing.TB) *service {
 	tb.Helper()
 	s := &service{authority: newAuthority(tb), storage: "file://" + tb.TempDir(), attached: make(chan *peer, 16)}
-	must(object.OpenStorage(s.storage))(tb)
+	must(new(object.Access).OpenStorage(tb.Context(), s.storage))(tb)
 	node := func(cs *tls.ConnectionState) (stint.NodeID, error) {
 		return stint.NodeID(strings.TrimPrefix(cs.PeerCertificates[0].URIs[0].String(), "stint://node/")), nil
 	}
@@ -243,7 +243,7 @@ func (s *service) agent(tb testing.TB, node stint.NodeID, dir string, slots int)
 		logger = slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	return &Agent{
-		Dir: dir, Name: "test", Version: "test", Slots: slots, Memory: 8 << 20, ServerURL: s.url, Listen: "127.0.0.1:0",
+		Dir: dir, Name: "test", Version: "test", Slots: slots, Memory: 8 << 20, ServerURL: s.url, Listen: "127.0.0.1:0", Access: new(object.Access),
 		WorkerCommand: []string{os.Args[0], "worker"}, Logger: logger,
 		Identify: func(context.Context, string) (Identity, error) { return identity, nil },
 	}
@@ -374,7 +374,7 @@ func inputFile(tb testing.TB, text string) stint.Object {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	listing := must(object.List(tb.Context(), []string{path}))(tb)
+	listing := must(new(object.Access).List(tb.Context(), object.Inputs{Locations: []string{path}}))(tb)
 	return listing.Objects[0]
 }
 

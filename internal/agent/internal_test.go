@@ -53,28 +53,44 @@ func TestAnInputThatIsGoneOrForbiddenFailsForGood(t *testing.T) {
 	}
 }
 
-func TestAGatherReadsItsRunAndAShuffleItsPartition(t *testing.T) {
+func TestEveryEdgeReadsItsOwnOperationsAndPartition(t *testing.T) {
 	t.Parallel()
-	first := stint.StageSpec{Stage: stint.Stage{Name: "map"}, Operations: 10}
-	shuffle := stint.StageSpec{Stage: stint.Stage{Name: "r", Input: stint.Edge{Kind: stint.Shuffle, From: "map"}}}
-	gather := stint.StageSpec{Stage: stint.Stage{Name: "g", Input: stint.Edge{Kind: stint.Gather, From: "map"}}, Gather: stint.GatherMap{0, 4, 10}}
-	spec := &stint.Spec{Execution: execX, Stages: []stint.StageSpec{first, shuffle, gather}}
+	stage := func(name string, operations uint32, gather stint.GatherMap, edges ...stint.Edge) stint.StageSpec {
+		s := stint.StageSpec{Stage: stint.Stage{Name: name}, Operations: operations, Gather: gather}
+		if len(edges) > 0 {
+			s.Input, s.Beside = edges[0], edges[1:]
+		}
+		return s
+	}
+	spec := &stint.Spec{Execution: execX, Stages: []stint.StageSpec{
+		stage("left", 10, nil),
+		stage("right", 7, nil),
+		stage("join", 4, nil, stint.Edge{Kind: stint.Shuffle, From: "left"}, stint.Edge{Kind: stint.Shuffle, From: "right"}, stint.Edge{Kind: stint.Broadcast, From: "left"}),
+		stage("some", 2, stint.GatherMap{0, 4, 10}, stint.Edge{Kind: stint.Gather, From: "left"}),
+		stage("all", 1, nil, stint.Edge{Kind: stint.Gather, From: "right"}),
+		stage("each", 7, nil, stint.Edge{Kind: stint.OneToOne, From: "right"}),
+	}}
 	for _, c := range []struct {
-		stage     *stint.StageSpec
-		op        uint32
-		partition uint32
-		ops       stint.Range
+		stage, edge int
+		op          uint32
+		from        int
+		partition   uint32
+		ops         stint.Range
 	}{
-		{&spec.Stages[1], 3, 3, ops(0, 10)},
-		{&spec.Stages[2], 0, 0, ops(0, 4)},
-		{&spec.Stages[2], 1, 0, ops(4, 10)},
+		{2, 0, 3, 0, 3, ops(0, 10)},
+		{2, 1, 3, 1, 3, ops(0, 7)},
+		{2, 2, 3, 0, 0, ops(0, 10)},
+		{3, 0, 0, 0, 0, ops(0, 4)},
+		{3, 0, 1, 0, 0, ops(4, 10)},
+		{4, 0, 0, 1, 0, ops(0, 7)},
+		{5, 0, 6, 1, 0, ops(6, 7)},
 	} {
-		r, err := readingOf(spec, c.stage, c.op)
-		if err != nil || r.stage != 0 || r.partition != c.partition || r.ops != c.ops {
-			t.Errorf("operation %d of %s: %+v %v", c.op, c.stage.Name, r, err)
+		r, err := readingOf(spec, &spec.Stages[c.stage], c.edge, c.op)
+		if err != nil || r.stage != c.from || r.edge != c.edge || r.partition != c.partition || r.ops != c.ops {
+			t.Errorf("operation %d of stage %d over edge %d: %+v %v", c.op, c.stage, c.edge, r, err)
 		}
 	}
-	if _, err := readingOf(spec, &spec.Stages[2], 2); err == nil {
+	if _, err := readingOf(spec, &spec.Stages[3], 0, 2); err == nil {
 		t.Error("an operation that the map of the gather does not have")
 	}
 }

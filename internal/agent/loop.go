@@ -68,8 +68,9 @@ type loop struct {
 	slots      []*slot
 	session    session
 	errands    errands
-	beat       time.Time // of the last one
-	full       bool      // the disk is
+	beat       time.Time         // of the last one
+	full       bool              // the disk is
+	reserved   stint.ExecutionID // whose next operation the slots are being emptied for; empty: nobody's
 	storage    *object.Storage
 }
 
@@ -91,6 +92,7 @@ type slot struct {
 	segment   int      // records in its log
 	rotate    bool     // its segment is full
 	queue     []handed // in hand, in order
+	weight    int      // of what is in hand, see [stint.Resources.Weight]
 	pace      pace
 	stops     map[stint.JobID]time.Time // what process knows of jobs that are to stop: by when
 }
@@ -110,6 +112,7 @@ type execution struct {
 	files        provision
 	ready        []*order
 	preparing    int            // operations
+	fetching     int            // those of them whose input is brought here
 	preparations []*preparation // that may have to end before the execution does
 	stops        map[stint.JobID]stop
 	saving       []handed // operations whose checkpoint is being archived
@@ -142,6 +145,7 @@ type told struct {
 
 // forgetting is an execution on its way out: what is said of it meanwhile waits.
 type forgetting struct {
+	discard  bool // the logs, too
 	removing bool
 	later    []link.ServerMessage
 }

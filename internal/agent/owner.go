@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -138,11 +139,12 @@ func (s *site) commit(ctx context.Context, e stint.Errand) (int64, error) {
 	}
 	var written int64
 	if o.over {
-		written, err = o.committed()
+		written, err = o.committed(ctx, s.agent.Access)
 	} else {
-		written, err = object.Commit(ctx, e.Output, e.Execution, e.Program, e.Parts, e.Overwrite, e.Missing...)
+		written, err = s.agent.Access.Commit(ctx, e.Output, e.Execution, e.Program, e.Parts, e.Overwrite, e.Missing...)
 	}
-	if err == nil && len(e.Missing) == 0 {
+	retried := func(m stint.Missing) bool { return m.Operation != "" }
+	if err == nil && !slices.ContainsFunc(e.Missing, retried) {
 		err = o.end(ctx, written)
 	}
 	return written, err
@@ -150,7 +152,7 @@ func (s *site) commit(ctx context.Context, e stint.Errand) (int64, error) {
 
 // ownership looks whether an errand is of the owner of its execution.
 func (s *site) ownership(ctx context.Context, e stint.Errand) (ownership, error) {
-	storage, err := s.storages.open(e.Storage)
+	storage, err := s.storages.open(ctx, e.Storage)
 	if err != nil {
 		return ownership{}, err
 	}
@@ -164,9 +166,9 @@ func (s *site) ownership(ctx context.Context, e stint.Errand) (ownership, error)
 
 // committed is what is left of a commit in an execution that is over: to see that
 // it is done.
-func (o ownership) committed() (int64, error) {
+func (o ownership) committed(ctx context.Context, access *object.Access) (int64, error) {
 	e := o.errand
-	written, done, err := object.Committed(e.Output, e.Execution, e.Program, e.Parts, e.Missing...)
+	written, done, err := access.Committed(ctx, e.Output, e.Execution, e.Program, e.Parts, e.Missing...)
 	switch {
 	case err == nil && done && (o.ended == nil || o.ended.Generation == e.Generation):
 		return written, nil
@@ -207,12 +209,24 @@ func (s *site) clearAll(ctx context.Context, e stint.Errand) error {
 	}
 	var staged error
 	if e.Output != "" && !o.over {
-		staged = object.Clear(ctx, e.Output, e.Execution)
+		staged = s.agent.Access.Clear(ctx, e.Output, e.Execution)
 	}
 	if gone || mayPass(staged) { // then it is asked for again
 		return staged
 	}
-	return errors.Join(staged, o.end(ctx, 0))
+	return errors.Join(staged, o.end(ctx, 0), s.discardLogs(ctx, e))
+}
+
+// discardLogs removes the logs of an execution that was terminated from storage.
+func (s *site) discardLogs(ctx context.Context, e stint.Errand) error {
+	if e.Ended != stint.Terminated {
+		return nil
+	}
+	storage, err := s.storages.open(ctx, "")
+	if err != nil {
+		return err
+	}
+	return storage.DeleteAll(ctx, logsRoot+"/"+string(e.Execution)+"/")
 }
 
 // mayPass reports whether what has failed may succeed later.

@@ -8,8 +8,11 @@ import (
 	"os"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"stint"
 	"stint/internal/block"
+	"stint/internal/object"
 )
 
 // packs are the packs that operations here read from, opened once for each
@@ -25,10 +28,33 @@ func newPacks(known *storages) *packs {
 }
 
 // openPack is a pack that was found to be whole as far as its index says. The
-// file belongs to packs: it may be passed to another process and is not closed.
+// files belong to packs: local may be passed to another process and is not closed.
 type openPack struct {
-	file  *os.File
+	file  object.Stored
+	local *os.File // the same, if it is a file of this machine; otherwise nil
 	index *block.PackIndex
+}
+
+// close closes the pack, which was only read.
+func (o *openPack) close() error {
+	err := o.file.Close()
+	if o.local != nil {
+		err = errors.Join(err, o.local.Close())
+	}
+	return err
+}
+
+// localFile returns another descriptor of what is stored, nil if it has none.
+func localFile(stored object.Stored, name string) (*os.File, error) {
+	f, ok := stored.(interface{ Fd() uintptr })
+	if !ok {
+		return nil, nil //nolint:nilnil // it lies elsewhere
+	}
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %s once more: %w", name, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
 }
 
 // get opens a pack for an execution. Errors: [stint.NotFound] if the pack is not
@@ -46,7 +72,7 @@ func (p *packs) get(ctx context.Context, x stint.ExecutionID, storage string, pa
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if first := p.open[x][name]; first != nil {
-		return first, opened.file.Close() // opened twice at the same time
+		return first, opened.close() // opened twice at the same time
 	}
 	if p.open[x] == nil {
 		p.open[x] = make(map[string]*openPack)
@@ -62,7 +88,7 @@ func (p *packs) find(x stint.ExecutionID, name string) *openPack {
 }
 
 func (p *packs) read(ctx context.Context, storage string, pack stint.Pack) (*openPack, error) {
-	from, err := p.storages.open(storage)
+	from, err := p.storages.open(ctx, storage)
 	if err != nil {
 		return nil, stint.Errorf(stint.Unavailable, "open pack %s: %w", pack.Key, err)
 	}
@@ -74,17 +100,17 @@ func (p *packs) read(ctx context.Context, storage string, pack stint.Pack) (*ope
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &openPack{file: f, index: index}, nil
+	local, err := localFile(f, pack.Key)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &openPack{file: f, local: local, index: index}, nil
 }
 
-// readPack reads the index of a pack from its file, which must have its size.
-func readPack(f *os.File, pack stint.Pack) (*block.PackIndex, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("look at pack %s: %w", pack.Key, err)
-	}
-	if info.Size() != pack.Bytes {
-		return nil, stint.Errorf(stint.Lost, "pack %s has %d bytes, was written with %d", pack.Key, info.Size(), pack.Bytes)
+// readPack reads the index of a pack, which must have its size.
+func readPack(f object.Stored, pack stint.Pack) (*block.PackIndex, error) {
+	if f.Size() != pack.Bytes {
+		return nil, stint.Errorf(stint.Lost, "pack %s has %d bytes, was written with %d", pack.Key, f.Size(), pack.Bytes)
 	}
 	return block.ReadPackIndex(f, pack)
 }
@@ -99,7 +125,7 @@ func (p *packs) forget(x stint.ExecutionID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, o := range p.open[x] {
-		_ = o.file.Close() // only read
+		_ = o.close() // only read
 	}
 	delete(p.open, x)
 }
@@ -110,7 +136,7 @@ func (p *packs) close() {
 	defer p.mu.Unlock()
 	for _, list := range p.open {
 		for _, o := range list {
-			_ = o.file.Close() // only read
+			_ = o.close() // only read
 		}
 	}
 	clear(p.open)

@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -34,6 +36,7 @@ type process struct {
 	store     *block.Store
 	spawner   *spawner
 	post      func(notice)
+	put       putPart
 	orders    chan batch // from the loop
 	finished  bool       // the loop closed orders; it alone looks at this
 	abandoned bool       // orders were closed although operations are in hand
@@ -60,12 +63,16 @@ type batch struct {
 	perform worker.Perform
 	files   []*os.File
 	own     []*os.File   // of files, to be closed
+	release []func()     // likewise: the room that they take
 	stop    *worker.Stop // instead of all others
 }
 
 func (b *batch) close() {
 	for _, f := range b.own {
 		_ = f.Close() // nothing was written through them here
+	}
+	for _, release := range b.release {
+		release()
 	}
 }
 
@@ -130,7 +137,11 @@ func (p *process) serve(ctx context.Context) error {
 		defer conn.Close() //nolint:errcheck // makes the worker end, and receive return
 		return p.send(gctx, conn)
 	})
-	g.Go(func() error { return p.receive(conn) })
+	g.Go(func() error {
+		return p.receive(conn, func(part *stint.Part, file *os.File) {
+			g.Go(func() error { return p.upload(gctx, conn, part, file) })
+		})
+	})
 	err = g.Wait()
 	kill := time.AfterFunc(exitPatience, func() {
 		_ = unix.Kill(-command.Process.Pid, unix.SIGKILL) // it may be gone
@@ -185,10 +196,15 @@ func (p *process) spawn(socket *os.File) (*exec.Cmd, error) {
 	}
 	c := exec.Command(p.command[0], p.command[1:]...) //nolint:noctx // ended by its socket, then by its process group
 	c.Stderr = complaints
+	c.Env = slices.DeleteFunc(os.Environ(), isSecret) // it holds no credentials
 	c.ExtraFiles = []*os.File{socket}
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	return c, errors.Join(p.spawner.start(c), complaints.Close())
 }
+
+// isSecret reports whether a variable of the environment may be a credential for
+// object storage.
+func isSecret(variable string) bool { return strings.HasPrefix(variable, "AWS_") }
 
 func socketPair() (*worker.Conn, *os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -248,10 +264,15 @@ func (p *process) pass(conn *worker.Conn, b *batch) error {
 	return conn.Send(worker.Message{Perform: &b.perform}, b.files)
 }
 
-// receive posts what the worker tells.
-func (p *process) receive(conn *worker.Conn) error {
+// receive posts what the worker tells, and calls staged with parts that it has
+// written and their files.
+func (p *process) receive(conn *worker.Conn, staged func(*stint.Part, *os.File)) error {
 	for {
 		m, files, err := conn.Receive()
+		if err == nil && m.Events != nil && m.Events.Staged != nil && len(files) == 1 {
+			staged(m.Events.Staged, files[0])
+			continue
+		}
 		for _, f := range files {
 			err = errors.Join(err, f.Close())
 		}

@@ -13,6 +13,7 @@ import (
 
 	"stint"
 	"stint/internal/object"
+	"stint/internal/worker"
 )
 
 // programFiles is the prefix of the keys of program files in system storage.
@@ -27,8 +28,8 @@ func (f *folder) provide(ctx context.Context, storage *object.Storage, files []s
 		return err
 	}
 	for _, file := range files {
-		if !filepath.IsLocal(file.Name) {
-			return stint.Errorf(stint.Invalid, "program file %.80q: expected a name below the working folder", file.Name)
+		if err := worker.CheckFileName(file.Name); err != nil {
+			return err
 		}
 		kept := f.at("files", fmt.Sprintf("%s-%03o", file.Digest, file.Mode&0o777))
 		if err := keep(ctx, storage, file, kept); err != nil {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"iter"
 	"slices"
 	"time"
 
@@ -16,7 +17,8 @@ func (l *loop) prepare() {
 		if e.spec == nil {
 			continue
 		}
-		want := -len(e.ready) - e.preparing
+		// What is brought here takes its time, and is no reason not to have others ready.
+		want := min(e.fetching, fetchesPerSlot*len(l.slots)) - len(e.ready) - e.preparing
 		for _, s := range l.slots {
 			if s.execution == e.id && !s.drain && s.process != nil {
 				want += max(0, s.pace.room(len(s.queue))) + 1
@@ -47,6 +49,36 @@ func (l *loop) prepareRun(e *execution, want int) int {
 		return n
 	}
 	e.preparing += n
+	for part := range portions(run) {
+		l.prepareAside(e, part)
+	}
+	return n
+}
+
+// portions yields the operations of a run that are made ready one after the other:
+// those whose input has to be brought here are beside all others.
+func portions(run Run) iter.Seq[Run] {
+	return func(yield func(Run) bool) {
+		for from := run.Ops.From; from < run.Ops.To; {
+			to := from + 1
+			for !fetches(run.Grant, from) && to < run.Ops.To && !fetches(run.Grant, to) {
+				to++
+			}
+			if !yield(Run{Grant: run.Grant, Ops: stint.Range{From: from, To: to}}) {
+				return
+			}
+			from = to
+		}
+	}
+}
+
+// prepareAside has the operations of a run be made ready in a task.
+func (l *loop) prepareAside(e *execution, run Run) {
+	fetched := 0
+	if fetches(run.Grant, run.Ops.From) {
+		fetched = run.Ops.Len()
+	}
+	e.fetching += fetched
 	p := &preparation{job: run.Grant.Job, scope: l.open()}
 	e.preparations = append(e.preparations, p)
 	e.tasks++
@@ -60,9 +92,8 @@ func (l *loop) prepareRun(e *execution, want int) int {
 				o.failure = f
 			}
 		}
-		post(&prepared{execution: e.id, run: run, orders: orders, preparation: p})
+		post(&prepared{execution: e.id, run: run, orders: orders, preparation: p, fetched: fetched})
 	})
-	return n
 }
 
 // limit bounds the operations of one task and, where they have descriptors, of
@@ -88,12 +119,14 @@ type prepared struct {
 	run         Run
 	orders      []*order
 	preparation *preparation
+	fetched     int // operations whose input was brought here
 }
 
 func (p *prepared) apply(l *loop, _ time.Time) {
 	e := l.executions[p.execution]
 	e.tasks--
 	e.preparing -= p.run.Ops.Len()
+	e.fetching -= p.fetched
 	p.preparation.scope.cancel(nil)
 	e.preparations = slices.DeleteFunc(e.preparations, func(other *preparation) bool { return other == p.preparation })
 	rest := p.run.Ops

@@ -162,7 +162,12 @@ func (a *account) draftDone(id stint.JobID, stage int, op stint.OpDone, counters
 	}
 }
 
+// reportedStderr is how many bytes of the end of what an attempt said go into a
+// report; all that is kept of it is in the log.
+const reportedStderr = 64 << 10
+
 func (a *account) draftFailure(f stint.Failure) {
+	f.Stderr = f.Stderr[max(0, len(f.Stderr)-reportedStderr):]
 	n := 4*weightOp + len(f.Stderr)
 	if f.Error != nil {
 		n += len(f.Error.Message)

@@ -21,7 +21,7 @@ func (s *site) save(ctx context.Context, e stint.Errand, result *stint.ErrandRes
 	if e.Prefix == "" {
 		return stint.Errorf(stint.Invalid, "save output of %s: no prefix for the keys of packs", e.Execution)
 	}
-	storage, err := s.storages.open(e.Storage)
+	storage, err := s.storages.open(ctx, e.Storage)
 	if err != nil {
 		return err
 	}

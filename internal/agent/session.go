@@ -68,7 +68,9 @@ func (s *site) attach(ctx context.Context, dialer *link.Dialer) (bool, error) {
 		return false, err
 	}
 	defer session.Close()
-	storage, err := object.FindStorage(welcome.Storage)
+	learn := s.credentials()
+	learn(welcome.Credentials)
+	storage, err := s.agent.Access.FindStorage(ctx, welcome.Storage)
 	if err != nil {
 		return false, err
 	}
@@ -87,10 +89,26 @@ func (s *site) attach(ctx context.Context, dialer *link.Dialer) (bool, error) {
 			if err != nil {
 				return err
 			}
+			if m.Credentials != nil {
+				learn(m.Credentials)
+				continue
+			}
 			s.post(&arrived{message: m})
 		}
 	})
 	return true, g.Wait()
+}
+
+// credentials returns what takes the sets of credentials that the server of a
+// session tells: the latest count.
+func (s *site) credentials() func(*link.Credentials) {
+	var known uint64
+	return func(c *link.Credentials) {
+		if c != nil && c.Version >= known {
+			known = c.Version
+			s.agent.Access.SetCredentials(c.Sets)
+		}
+	}
 }
 
 func sendAll(ctx context.Context, session *link.AgentSession, out <-chan link.AgentMessage) error {

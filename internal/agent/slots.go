@@ -48,6 +48,7 @@ func (l *loop) demands(now time.Time) []demand {
 		if limit <= 0 {
 			limit = len(l.slots)
 		}
+		limit = min(limit, max(len(l.slots)/l.weightNext(e), 1))
 		demands = append(demands, demand{execution: e.id, waiting: n, limit: limit})
 	}
 	return demands
@@ -64,7 +65,7 @@ func (s *slot) leave() {
 func (l *loop) startWorker(i int, e *execution) {
 	s := l.slots[i]
 	s.process = &process{
-		execution: e.id, slot: i, command: l.agent.WorkerCommand, store: l.store, spawner: l.spawner, post: l.post,
+		execution: e.id, slot: i, command: l.agent.WorkerCommand, store: l.store, spawner: l.spawner, post: l.post, put: l.putPart(e.spec),
 		setup: worker.Setup{
 			Spec: *e.spec, Slot: i, Memory: l.agent.Memory, Slots: l.agent.Slots,
 			Dir: l.folder.work(e.id, slotName(i)), Files: l.folder.work(e.id, "files"), Checkpoints: l.checkpoints(e.id),
@@ -78,15 +79,20 @@ func (l *loop) startWorker(i int, e *execution) {
 
 // feed hands ready orders to workers that have room.
 func (l *loop) feed(now time.Time) {
+	l.checkReserved()
 	for _, s := range l.slots {
 		e := l.executions[s.execution]
-		if e == nil || !s.ready || s.drain {
+		if e == nil || !s.ready || s.drain || l.reserved != "" && l.reserved != e.id {
 			continue
 		}
 		for len(e.ready) > 0 && len(s.process.orders) < maxDepth {
 			stage := e.ready[0].grant.Stage
 			if len(s.queue) == 0 {
+				if !l.admit(e, stage) {
+					break
+				}
 				s.pace.begin(stage, now)
+				s.weight = l.weight(e, stage)
 			}
 			n := s.pace.room(len(s.queue))
 			if n <= 0 || stage != s.pace.stage {
@@ -110,6 +116,9 @@ func (s *slot) hand(e *execution, limit int) {
 		b.perform.Orders = append(b.perform.Orders, o.wire)
 		b.files = append(b.files, o.files...)
 		b.own = append(b.own, o.own...)
+		if o.release != nil {
+			b.release = append(b.release, o.release)
+		}
 		s.queue = append(s.queue, handed{g.Job, o.wire.Op})
 		n++
 	}

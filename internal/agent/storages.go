@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"sync"
 
 	"stint"
@@ -9,6 +10,7 @@ import (
 
 // storages opens the storages that a server names. Safe for concurrent use.
 type storages struct {
+	access *object.Access
 	mu     sync.Mutex
 	system *object.Storage // nil before the first session
 }
@@ -22,9 +24,9 @@ func (s *storages) welcome(system *object.Storage) {
 
 // open returns the storage with a URL, or system storage if that is empty. A
 // storage that is not there is an error each time anew: it may come back.
-func (s *storages) open(url string) (*object.Storage, error) {
+func (s *storages) open(ctx context.Context, url string) (*object.Storage, error) {
 	if url != "" {
-		return object.FindStorage(url)
+		return s.access.FindStorage(ctx, url)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -155,8 +155,8 @@ func (l *loop) checkpoints(x stint.ExecutionID) string { return l.folder.work(x,
 
 // saveCheckpoint archives a checkpoint folder, and removes it once it is in
 // storage: where the operation goes on it is restored from there.
-func saveCheckpoint(ctx context.Context, open func(string) (*object.Storage, error), url, key, dir string) (*stint.Checkpoint, string) {
-	storage, err := open(url)
+func saveCheckpoint(ctx context.Context, open func(context.Context, string) (*object.Storage, error), url, key, dir string) (*stint.Checkpoint, string) {
+	storage, err := open(ctx, url)
 	if err != nil {
 		return nil, "checkpoint not saved: " + err.Error()
 	}
@@ -203,7 +203,7 @@ func (l *site) restored(ctx context.Context, checkpoints string, r Run) (failure
 			continue
 		}
 		start := time.Now()
-		storage, err := l.storages.open(c.Storage)
+		storage, err := l.storages.open(ctx, c.Storage)
 		if err == nil {
 			err = restoreCheckpoint(ctx, storage, worker.CheckpointDir(checkpoints, r.Grant.Stage, c.Op), c)
 		}

@@ -23,12 +23,12 @@ const (
 // verify looks whether everything that an execution resumes from is there, and
 // its input what it was. It changes nothing.
 func (s *site) verify(ctx context.Context, e stint.Errand, result *stint.ErrandResult) error {
-	storage, err := s.storages.open(e.Storage)
+	storage, err := s.storages.open(ctx, e.Storage)
 	if err != nil {
 		return err
 	}
 	f := faults{result: result}
-	if err := f.input(ctx, storage, e, result); err != nil {
+	if err := f.input(ctx, s.agent.Access, storage, e, result); err != nil {
 		return err
 	}
 	if err := f.saved(ctx, storage, e); err != nil {
@@ -37,7 +37,7 @@ func (s *site) verify(ctx context.Context, e stint.Errand, result *stint.ErrandR
 	if len(e.Parts) == 0 {
 		return nil
 	}
-	return object.CheckStaged(ctx, e.Output, e.Execution, e.Parts, func(p stint.Part, err error) {
+	return s.agent.Access.CheckStaged(ctx, e.Output, e.Execution, e.Parts, func(p stint.Part, err error) {
 		f.add(err.Error())
 		result.Parts = append(result.Parts, p)
 	})
@@ -56,8 +56,8 @@ func (f *faults) add(text string) {
 }
 
 // input compares the inputs with what they were.
-func (f *faults) input(ctx context.Context, storage *object.Storage, e stint.Errand, result *stint.ErrandResult) error {
-	if len(e.Inputs) == 0 {
+func (f *faults) input(ctx context.Context, access *object.Access, storage *object.Storage, e stint.Errand, result *stint.ErrandResult) error {
+	if len(e.Inputs)+len(e.NamedInputs) == 0 {
 		return nil
 	}
 	key := listings + "/" + e.Listing.String()
@@ -72,7 +72,7 @@ func (f *faults) input(ctx context.Context, storage *object.Storage, e stint.Err
 	case err != nil:
 		return err
 	}
-	now, err := listWhatIsThere(ctx, e.Inputs)
+	now, err := listWhatIsThere(ctx, access, inputsOf(e))
 	if err != nil {
 		return err
 	}
@@ -101,22 +101,37 @@ func loadListing(ctx context.Context, storage *object.Storage, digest stint.Dige
 }
 
 // listWhatIsThere lists the inputs; one that names nothing any more has nothing.
-func listWhatIsThere(ctx context.Context, inputs []string) (stint.Listing, error) {
-	listing, err := object.List(ctx, inputs)
-	if stint.CodeOf(err) != stint.NotFound || len(inputs) == 0 {
+func listWhatIsThere(ctx context.Context, access *object.Access, in object.Inputs) (stint.Listing, error) {
+	in.Lines = nil // where it may be cut says nothing that its versions do not
+	listing, err := access.List(ctx, in)
+	if stint.CodeOf(err) != stint.NotFound {
 		return listing, err
 	}
-	var left []string
-	for _, in := range inputs {
-		_, err := object.List(ctx, []string{in})
-		switch {
-		case err == nil:
-			left = append(left, in)
-		case stint.CodeOf(err) != stint.NotFound:
+	left := object.Inputs{Named: make(map[string][]string)}
+	if left.Locations, err = thoseThere(ctx, access, in.Locations); err != nil {
+		return stint.Listing{}, err
+	}
+	for name, locations := range in.Named {
+		if left.Named[name], err = thoseThere(ctx, access, locations); err != nil {
 			return stint.Listing{}, err
 		}
 	}
-	return object.List(ctx, left)
+	return access.List(ctx, left)
+}
+
+// thoseThere returns the locations that name something.
+func thoseThere(ctx context.Context, access *object.Access, locations []string) ([]string, error) {
+	var left []string
+	for _, location := range locations {
+		_, err := access.List(ctx, object.Inputs{Locations: []string{location}})
+		switch {
+		case err == nil:
+			left = append(left, location)
+		case stint.CodeOf(err) != stint.NotFound:
+			return nil, err
+		}
+	}
+	return left, nil
 }
 
 // compareListings enters how the second differs from the first; both are sorted.
@@ -129,10 +144,10 @@ func compareListings(was, now stint.Listing, result *stint.ErrandResult) {
 	a, b := was.Objects, now.Objects
 	for len(a) > 0 || len(b) > 0 {
 		switch {
-		case len(b) == 0 || len(a) > 0 && a[0].URL < b[0].URL:
+		case len(b) == 0 || len(a) > 0 && object.Compare(a[0], b[0]) < 0:
 			change(stint.ObjectMissing, a[0].URL)
 			a = a[1:]
-		case len(a) == 0 || b[0].URL < a[0].URL:
+		case len(a) == 0 || object.Compare(a[0], b[0]) > 0:
 			change(stint.ObjectAdded, b[0].URL)
 			b = b[1:]
 		default:
@@ -215,9 +230,9 @@ func (s *site) inventory(x stint.ExecutionID, result *stint.ErrandResult) {
 }
 
 // adopt stages parts of an earlier output that are still what they were.
-func adopt(ctx context.Context, e stint.Errand, result *stint.ErrandResult) error {
+func adopt(ctx context.Context, access *object.Access, e stint.Errand, result *stint.ErrandResult) error {
 	for _, part := range e.Parts {
-		staged, err := object.Adopt(ctx, e.From, e.Output, e.Execution, part)
+		staged, err := access.Adopt(ctx, e.From, e.Output, e.Execution, part)
 		if code := stint.CodeOf(err); code == stint.NotFound || code == stint.Lost {
 			continue // it is not what it was: its operation is performed again
 		}

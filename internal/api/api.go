@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 
 	"stint"
 )
@@ -48,7 +49,8 @@ type Service interface {
 	Plan(ctx context.Context, r stint.Request) (stint.PlanReport, error)
 	// Log returns the kept standard error of an operation's attempts, or of all
 	// that failed if op is "".
-	Log(ctx context.Context, id stint.ExecutionID, op stint.OperationID) (string, error)
+	Logs(ctx context.Context, id stint.ExecutionID, q stint.LogQuery) (stint.Logs, error)
+	Explain(ctx context.Context, id stint.ExecutionID) (stint.Explanation, error)
 	// PutFile keeps the bytes of r under their digest. It keeps nothing if r fails:
 	// r does so at its end when the bytes have another digest.
 	PutFile(ctx context.Context, digest stint.Digest, r io.Reader) error
@@ -56,7 +58,20 @@ type Service interface {
 	// Drain returns the node as it is from then on.
 	Drain(ctx context.Context, node stint.NodeID, r stint.DrainRequest) (stint.Node, error)
 	RemoveNode(ctx context.Context, node stint.NodeID) error
-	Programs() []stint.Program
+	// Credentials returns what is shown of the sets of credentials, by name.
+	Credentials(ctx context.Context) []stint.CredentialReport
+	// SetCredentials keeps a set, in place of one of its name.
+	SetCredentials(ctx context.Context, c stint.CredentialSet) (stint.CredentialReport, error)
+	RemoveCredentials(ctx context.Context, name string) error
+	// UploadProgram takes a program into the registry. When it returns, the version is
+	// committed.
+	UploadProgram(ctx context.Context, u stint.ProgramUpload) (stint.RegisteredProgram, error)
+	// Program finds the newest version of a program, or the one whose digest begins
+	// with version.
+	Program(ctx context.Context, name, version string) (stint.RegisteredProgram, error)
+	// RemoveProgram removes a version, or with "" all of them.
+	RemoveProgram(ctx context.Context, name, version string) error
+	Programs(ctx context.Context) ([]stint.RegisteredProgram, error)
 }
 
 // Config is what the API is made of. All fields are required.
@@ -81,6 +96,7 @@ type Handler struct {
 	routes  []Route
 	cursors cursors
 	streams streamCounter
+	uploads atomic.Int32 // that are on their way
 	openAPI []byte
 }
 

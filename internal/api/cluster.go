@@ -45,16 +45,6 @@ func health(context.Context, *struct{}) (*healthOutput, error) {
 	return out, nil
 }
 
-type programsOutput struct {
-	Body page[stint.Program]
-}
-
-func (h *Handler) programs(context.Context, *struct{}) (*programsOutput, error) {
-	out := &programsOutput{Body: page[stint.Program]{Items: h.config.Service.Programs()}}
-	fill(&out.Body)
-	return out, nil
-}
-
 type nodesOutput struct {
 	Body page[stint.Node]
 }

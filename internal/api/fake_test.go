@@ -1,9 +1,11 @@
 package api_test
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,9 +29,11 @@ type service struct {
 	filters    []stint.OperationFilter
 	asked      []any // what else was asked, in order
 	nodeList   []stint.Node
+	sets       []stint.CredentialSet
 	err        error
 	crash      bool
 	work       time.Duration // that a submission and a file take
+	uploading  chan struct{} // is told of uploads that begin, if it is there
 }
 
 func newService(executions ...stint.Execution) *service {
@@ -92,6 +96,30 @@ func (s *service) toil(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+func (s *service) Credentials(context.Context) []stint.CredentialReport {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []stint.CredentialReport
+	for _, c := range s.sets {
+		out = append(out, c.Report())
+	}
+	return out
+}
+
+func (s *service) SetCredentials(_ context.Context, c stint.CredentialSet) (stint.CredentialReport, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sets = append(s.sets, c)
+	return c.Report(), s.err
+}
+
+func (s *service) RemoveCredentials(_ context.Context, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sets = slices.DeleteFunc(s.sets, func(c stint.CredentialSet) bool { return c.Name == name })
+	return s.err
 }
 
 func (s *service) Submit(ctx context.Context, r stint.Request) (stint.Execution, error) {
@@ -192,9 +220,19 @@ func (s *service) Terminate(_ context.Context, id stint.ExecutionID) (stint.Exec
 	return x, err
 }
 
-func (s *service) Log(_ context.Context, id stint.ExecutionID, op stint.OperationID) (string, error) {
+func (s *service) Logs(_ context.Context, id stint.ExecutionID, q stint.LogQuery) (stint.Logs, error) {
+	if _, _, err := s.find(id); err != nil {
+		return stint.Logs{}, err
+	}
+	return stint.Logs{Entries: []stint.LogEntry{{
+		Operation: cmp.Or(q.Operation, "map/0"), Node: "n-1", Status: stint.OpFailed, Error: stint.Errorf(stint.Failed, "exit 3"),
+		Text: "log of " + q.Search + "\xff", Bad: []stint.BadRecord{{Number: 7, Text: "a\tb", Error: "no number"}},
+	}}, More: q.Failed}, nil
+}
+
+func (s *service) Explain(_ context.Context, id stint.ExecutionID) (stint.Explanation, error) {
 	_, _, err := s.find(id)
-	return "log of " + string(op) + "\xff\n", err
+	return stint.Explanation{Execution: id, Summary: "it waits: for a slot"}, err
 }
 
 func (s *service) PutFile(ctx context.Context, digest stint.Digest, r io.Reader) error {
@@ -278,8 +316,42 @@ func (s *service) RemoveNode(_ context.Context, node stint.NodeID) error {
 
 func (s *service) Nodes(context.Context) []stint.Node { return s.nodeList }
 
-func (*service) Programs() []stint.Program {
-	return []stint.Program{{Name: "noop", Stages: []stint.Stage{{Name: "map", Action: stint.Action{Native: "noop"}}}}}
+func (*service) Programs(context.Context) ([]stint.RegisteredProgram, error) {
+	noop := stint.Program{Name: "noop", Stages: []stint.Stage{{Name: "map", Action: stint.Action{Native: "noop"}}}}
+	return []stint.RegisteredProgram{{Program: noop, Shipped: true}}, nil
+}
+
+func (s *service) UploadProgram(ctx context.Context, u stint.ProgramUpload) (stint.RegisteredProgram, error) {
+	if s.uploading != nil {
+		s.uploading <- struct{}{}
+	}
+	b, err := io.ReadAll(u.Body)
+	if err != nil {
+		return stint.RegisteredProgram{}, stint.Errorf(stint.Unavailable, "receive: %w", err)
+	}
+	if err := s.toil(ctx); err != nil {
+		return stint.RegisteredProgram{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return stint.RegisteredProgram{}, s.err
+	}
+	s.asked = append(s.asked, u.Name+" "+string(b))
+	return stint.RegisteredProgram{Program: stint.Program{Name: "up", Stages: []stint.Stage{{Name: "map"}}}, Version: strings.Repeat("ab", 32), Bytes: int64(len(b)), Warnings: []string{"odd"}}, nil
+}
+
+func (s *service) Program(_ context.Context, name, version string) (stint.RegisteredProgram, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return stint.RegisteredProgram{Program: stint.Program{Name: name}, Version: version, Manifest: "name: " + name + "\n"}, s.err
+}
+
+func (s *service) RemoveProgram(_ context.Context, name, version string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = append(s.asked, "remove "+name+"@"+version)
+	return s.err
 }
 
 // untouched fails the test if anything was asked to change.

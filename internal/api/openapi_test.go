@@ -169,6 +169,7 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 		"/v1/nodes":                               "",
 		"/v1/cluster":                             "",
 		"/v1/programs":                            "",
+		"/v1/programs/p?version=ab":               "/v1/programs/{name}",
 		"/v1/executions/" + string(full.ID):       "/v1/executions/{id}",
 		"/v1/executions/" + string(full.ID) + "/operations?limit=2": "/v1/executions/{id}/operations",
 	} {
@@ -219,7 +220,7 @@ func TestRequestsAreClosedAndDocumentsMayGrow(t *testing.T) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(schemas)) {
 		closed := schemas[name].(schema)["additionalProperties"] == false
-		request := slices.Contains([]string{"Request", "Program", "Stage", "Action", "Edge", "ProgramFile", "SuspendRequest", "ResumeRequest", "MoveRequest", "DrainRequest"}, name)
+		request := slices.Contains([]string{"Request", "Program", "Stage", "Action", "Edge", "ProgramFile", "SuspendRequest", "ResumeRequest", "MoveRequest", "DrainRequest", "CredentialSet", "ErrorPolicy", "Param", "Partitioner", "Resources", "Streaming"}, name)
 		if closed != request {
 			t.Errorf("%s: closed is %v", name, closed)
 		}

@@ -73,7 +73,7 @@ func oneOf[S ~string](name, text string, allowed []S) (S, error) {
 		words[i] = string(a)
 	}
 	p := refuse(http.StatusBadRequest, "unknown_value", "%s: %.80q; one of %s", name, text, strings.Join(words, ", "))
-	p.Hint = nearest(text, words)
+	p.Hint = stint.Nearest(text, words)
 	return "", p
 }
 

@@ -79,14 +79,21 @@ func (h *Handler) registerAll() error {
 		Summary: "Stop an execution for good",
 	}, h.terminate)
 	register(b, ExecutionRead, logOperation(), h.log)
+	register(b, ExecutionRead, huma.Operation{
+		Method: http.MethodGet, Path: "/v1/executions/{id}/logs", OperationID: "logs",
+		Summary:     "What is kept of attempts that have ended, in the order in which they ended",
+		Description: "At most 1,000 entries and 4 MiB; where there are more, ask again with after, the end of the last.",
+	}, h.logs)
+	register(b, ExecutionRead, huma.Operation{
+		Method: http.MethodGet, Path: "/v1/executions/{id}/explain", OperationID: "explain",
+		Summary: "Why an execution waits, is slow, or failed",
+	}, h.explain)
 	register(b, ProgramWrite, putFileOperation(), h.putFile)
 	b.takes("/v1/files/{digest}", fileType, &huma.Schema{Type: huma.TypeString, Format: "binary"})
-	register(b, ProgramRead, huma.Operation{
-		Method: http.MethodGet, Path: "/v1/programs", OperationID: "programs",
-		Summary: "The programs that the service knows by name",
-	}, h.programs)
+	h.registerPrograms(b)
 	h.registerControl(b)
 	h.registerCluster(b)
+	h.registerCredentials(b)
 	return b.finish()
 }
 
@@ -125,7 +132,7 @@ func newBuilder(h *Handler) *builder {
 func requestTypes() []reflect.Type {
 	return []reflect.Type{
 		reflect.TypeFor[stint.Request](), reflect.TypeFor[stint.SuspendRequest](), reflect.TypeFor[stint.ResumeRequest](),
-		reflect.TypeFor[stint.MoveRequest](), reflect.TypeFor[stint.DrainRequest](),
+		reflect.TypeFor[stint.MoveRequest](), reflect.TypeFor[stint.DrainRequest](), reflect.TypeFor[stint.CredentialSet](),
 	}
 }
 
@@ -220,7 +227,7 @@ func unknownParameter(name string, names []string) error {
 	p := refuse(http.StatusBadRequest, "unknown_parameter", "query parameter %.80q: unknown; this path has none", name)
 	if len(names) > 0 {
 		p.Message = fmt.Sprintf("query parameter %.80q: unknown; one of %s", name, strings.Join(names, ", "))
-		p.Hint = nearest(name, names)
+		p.Hint = stint.Nearest(name, names)
 	}
 	return p
 }

@@ -71,6 +71,9 @@ func (s *scanner) list(open, end byte, item func() error) error {
 	}
 }
 
+// holdsNUL says what is bad about a string that is text otherwise.
+const holdsNUL = "a NUL"
+
 // string reads a string. bad says what it holds that is no text, if it does.
 func (s *scanner) string() (text, bad string, err error) {
 	if err := s.expect('"'); err != nil {
@@ -90,8 +93,11 @@ func (s *scanner) string() (text, bad string, err error) {
 			if err != nil {
 				return "", "", err
 			}
-			if r == 0 || r == utf8.RuneError {
-				bad = "a NUL or half of a surrogate pair"
+			switch {
+			case r == utf8.RuneError:
+				bad = "half of a surrogate pair"
+			case r == 0 && bad == "":
+				bad = holdsNUL
 			}
 			out = utf8.AppendRune(out, r)
 		case c < ' ':

@@ -98,7 +98,7 @@ func TestTheNearestNameIsAFewLettersAway(t *testing.T) {
 	for given, want := range map[string]string{
 		"input": "inputs", "NAME": "name", "noeds": "nodes", "subsetSize": "subset_size", "Outputs": "output", "zebra": "", "": "", strings.Repeat("n", 100): "",
 	} {
-		if got := nearest(given, names); got != want {
+		if got := stint.Nearest(given, names); got != want {
 			t.Errorf("%q: %q, want %q", given, got, want)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"iter"
 	"maps"
+	"math"
 	"slices"
 
 	"stint"
@@ -12,8 +13,9 @@ import (
 
 // Why completed operations are performed again.
 const (
-	whyInput = "their input changed"
-	whyGone  = "their output is no longer kept"
+	whyInput     = "their input changed"
+	whyGone      = "their output is no longer kept"
+	whyDeficient = "they did without operations that failed"
 )
 
 // Kept is what there still is of what an execution left that has ended, by the
@@ -35,7 +37,8 @@ type Adoption struct {
 // as in [Adopt].
 func AdoptableParts(old *State, p *plan.Plan, content func(before, now stint.Object) bool) []stint.Part {
 	var out []stint.Part
-	for _, run := range plan.Same(p, old.plan, len(p.Spec.Stages)-1, content) {
+	same, _ := old.same(p, len(p.Spec.Stages)-1, content)
+	for _, run := range same {
 		for m := run.First; m < run.First+uint32(run.Ops.Len()); m++ {
 			if int(m) < len(old.parts) && old.parts[m].Name != "" {
 				out = append(out, old.parts[m])
@@ -54,7 +57,7 @@ func AdoptablePacks(old *State, p *plan.Plan, content func(before, now stint.Obj
 		if len(old.stages[k].packs) == 0 {
 			continue
 		}
-		same := plan.Same(p, old.plan, k, content)
+		same, _ := old.same(p, k, content)
 		for _, was := range old.stages[k].packs {
 			if slices.ContainsFunc(same, func(r plan.Run) bool { return len(runsFrom([]plan.Run{r}, was.ops)) > 0 }) {
 				out = append(out, was.Pack)
@@ -66,8 +69,8 @@ func AdoptablePacks(old *State, p *plan.Plan, content func(before, now stint.Obj
 
 // Adopt makes the state of an execution that goes on from an earlier one: its own,
 // before its input changed, or that of another that has ended. An operation of the
-// plan that has the identity of a completed one is completed, if its output is kept
-// or nothing needs it. Its output stays where it is, under the name that it has
+// plan that has the identity of a completed one, which did without none, is
+// completed, if its output is kept or nothing needs it. Its output stays where it is, under the name that it has
 // there. content says whether an object has the same content as another of the
 // same URL and size, though not the same version; nil: none has.
 //
@@ -80,7 +83,7 @@ func AdoptablePacks(old *State, p *plan.Plan, content func(before, now stint.Obj
 // From another execution it has what kept says, and no more: neither usage nor
 // counters nor attempts of what it takes over are its own.
 func Adopt(old *State, p *plan.Plan, req stint.Request, epoch stint.Epoch, now int64, kept Kept, content func(before, now stint.Object) bool) (*State, Adoption) {
-	a := adopter{old: old, same: make([][]plan.Run, len(p.Spec.Stages))}
+	a := adopter{old: old, same: make([][]plan.Run, len(p.Spec.Stages)), deficient: make([]int64, len(p.Spec.Stages))}
 	rebase := old.ID() == p.Spec.Execution
 	if rebase {
 		a.state = old.rebased(New(p, req, epoch, now))
@@ -90,7 +93,7 @@ func Adopt(old *State, p *plan.Plan, req stint.Request, epoch stint.Epoch, now i
 		a.state.nodes = strangers(old.nodes)
 	}
 	for k := range a.same {
-		a.same[k] = plan.Same(p, old.plan, k, content)
+		a.same[k], a.deficient[k] = old.same(p, k, content)
 		a.complete(k)
 	}
 	if rebase {
@@ -104,6 +107,7 @@ func Adopt(old *State, p *plan.Plan, req stint.Request, epoch stint.Epoch, now i
 	}
 	a.forget()
 	a.state.derive()
+	a.takeRecords()
 	return a.state, a.adoption()
 }
 
@@ -111,9 +115,11 @@ func Adopt(old *State, p *plan.Plan, req stint.Request, epoch stint.Epoch, now i
 func (s *State) rebased(fresh *State) *State {
 	r := *s
 	r.plan, r.epoch, r.request = fresh.plan, fresh.epoch, fresh.request
+	r.ends = fresh.ends
 	r.stages, r.parts, r.jobs, r.checkpoints = fresh.stages, fresh.parts, fresh.jobs, fresh.checkpoints
 	r.exceptions, r.retries, r.messages, r.fatal = fresh.exceptions, nil, fresh.messages, nil
 	r.held, r.moved, r.volatile, r.renumbered = nil, nil, volatile{}, true
+	r.causes = rebasedCauses(s.causes, r.stages)
 	r.stints, r.failures, r.receipts = slices.Clone(s.stints), slices.Clone(s.failures), slices.Clone(s.receipts)
 	r.counters = make(map[string]map[string]int64, len(s.counters))
 	for group, names := range s.counters {
@@ -142,10 +148,34 @@ func strangers(nodes []node) []node {
 	return out
 }
 
+// same returns which operations of a plan's stage are operations of an earlier state
+// that are what they should be, and how many completed ones are not: those that did
+// without operations that failed have the identity of those that did not.
+func (s *State) same(p *plan.Plan, k int, content func(before, now stint.Object) bool) (runs []plan.Run, deficient int64) {
+	all := plan.Same(p, s.plan, k, content)
+	if len(all) == 0 || !s.deficient(k) {
+		return all, 0
+	}
+	for n, m := range each(all) {
+		switch last := len(runs) - 1; {
+		case s.redone(k, m):
+			if s.stages[k].ops[m].state == done {
+				deficient++
+			}
+		case last >= 0 && runs[last].Ops.To == n && runs[last].First+uint32(runs[last].Ops.Len()) == m:
+			runs[last].Ops.To++
+		default:
+			runs = append(runs, plan.Run{Ops: stint.Range{From: n, To: n + 1}, First: m})
+		}
+	}
+	return runs, deficient
+}
+
 // adopter makes a state of an earlier one.
 type adopter struct {
 	old, state *State
 	same       [][]plan.Run // by stage: which operations were which
+	deficient  []int64      // by stage: completed ones that are not taken over, because they did without others
 }
 
 // complete marks the operations of a stage that are completed ones of the earlier
@@ -213,6 +243,26 @@ func (a *adopter) adoptParts(parts []stint.Part) {
 			st.forget(n)
 		}
 	}
+}
+
+// takeRecords counts the records of operations that were taken over, of which no
+// sums are known but those of their stage: as many in proportion. Too many that
+// were left out then are too many now.
+func (a *adopter) takeRecords() {
+	for k := range min(len(a.same), len(a.old.stages)) {
+		st, was := &a.state.stages[k], a.old.stages[k].records()
+		n, of := int64(st.counts[done]), int64(a.old.stages[k].counts[done])
+		st.before = records{share(was.read, n, of) - st.sums.RecordsIn, share(was.bad, n, of) - st.sums.BadRecords}
+		a.state.judgeRecords(k)
+	}
+}
+
+// share returns n parts of x that consists of so many, rounded up.
+func share(x, n, of int64) int64 {
+	if n == of || of == 0 {
+		return x
+	}
+	return int64(math.Ceil(float64(x) / float64(of) * float64(n)))
 }
 
 // forget makes an operation one that was never completed.
@@ -381,9 +431,9 @@ func (a *adopter) adoption() Adoption {
 	}
 	for k := range a.old.stages {
 		before := &a.old.stages[k]
-		same, reused := int64(0), int64(0)
+		same, reused, deficient := int64(0), int64(0), int64(0)
 		if k < len(a.same) {
-			reused = out.Reused[k]
+			reused, deficient = out.Reused[k], a.deficient[k]
 			for _, m := range each(a.same[k]) {
 				if before.ops[m].state == done {
 					same++
@@ -394,7 +444,8 @@ func (a *adopter) adoption() Adoption {
 		if d := plan.Difference(a.state.plan, a.old.plan, k); d != "" {
 			why = "changed: " + d
 		}
-		out.redone(before.spec.Name, int64(before.counts[done])-same, why)
+		out.redone(before.spec.Name, int64(before.counts[done])-same-deficient, why)
+		out.redone(before.spec.Name, deficient, whyDeficient)
 		out.redone(before.spec.Name, same-reused, whyGone)
 	}
 	return out

@@ -659,3 +659,35 @@ func BenchmarkAdopt(b *testing.B) {
 		}
 	}
 }
+
+// What did without operations that failed for good is not what it should be, though
+// its identity is the same.
+func TestWhatWasMadeWithoutFailedOperationsIsNotTakenOver(t *testing.T) {
+	t.Parallel()
+	of := joining()
+	yes := true
+	of.req.CompleteErrors = &yes
+	l := sides(files(1, 2), files(1, 2))
+	old := of.performing(t, of.plan(t, earlier, l), ranges(0, 2), ranges(0, 1))
+	old.Apply(Record{At: 2000, Grant: &GrantRecord{Job: 90, Stage: 1, Ops: stint.Range{From: 1, To: 2}, Attempt: 1, Node: "n-b", Incarnation: 3}})
+	old.Apply(Record{At: 3000, Report: &stint.Report{Node: "n-b", Incarnation: 3, Seq: 90, Failures: []stint.Failure{{Job: 90, Stage: 1, Op: 1, Error: stint.Errorf(stint.Invalid, "no")}}}})
+	completeOp(old, 2, 0)
+	completeOp(old, 2, 1)
+	if !old.endsWithErrors() {
+		t.Fatal("it has not ended with errors")
+	}
+	p := of.plan(t, another, l)
+	if parts := AdoptableParts(old, p, nil); parts != nil {
+		t.Errorf("parts that could be taken over: %v", parts)
+	}
+	s, adoption := Adopt(old, p, of.req, 2, 9000, everything(old), nil)
+	checkInvariants(t, s)
+	for k, want := range [][]stint.Range{ranges(0, 2), ranges(0, 1), nil} {
+		if d := difference(want, doneOps(s, k)); d != "" {
+			t.Errorf("stage %d (-want +got):\n%s", k, d)
+		}
+	}
+	if d := difference([]stint.Redone{{Stage: "join", Operations: 2, Reason: whyDeficient}}, adoption.Redone); d != "" {
+		t.Errorf("performed again (-want +got):\n%s", d)
+	}
+}

@@ -218,17 +218,7 @@ func (s *State) undo(k int, n uint32) {
 	s.setState(k, n, pending)
 	s.stages[k].ops[n].job = 0
 	s.release(k, n)
-	if k+1 >= len(s.stages) {
-		return
-	}
-	next := &s.stages[k+1]
-	if next.spec.Gather == nil {
-		next.ready = nil
-		return
-	}
-	g := gatherer(next.spec.Gather, n)
-	next.waitingFor[g]++
-	next.ready = stint.SubtractRange(next.ready, stint.Range{From: g, To: g + 1})
+	s.block(k, n)
 }
 
 func (s *State) applyVoid(now int64, r *VoidRecord) {
@@ -358,10 +348,10 @@ func (s *State) unblocked(k int, n uint32) bool {
 	if s.heldBack(k, n) {
 		return false
 	}
-	if st.waitingFor != nil {
-		return st.waitingFor[n] == 0
+	if st.waitingFor != nil && st.waitingFor[n] > 0 {
+		return false
 	}
-	return k == 0 || s.complete(k-1)
+	return s.gatesOpen(k)
 }
 
 // setState moves an operation between states and keeps the counts.

@@ -526,6 +526,6 @@ func (s *State) undone(f flight) bool {
 // putOff has saving and copying wait after an error.
 func (s *State) putOff(now int64, err *stint.Error) {
 	s.pauses++
-	s.pause, s.pauseErr = now+backoff(s.pauses+2), err
+	s.pause, s.pauseErr = now+backoff(s.pauses+2, 0), err
 	s.chores = nil
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"stint"
+	"stint/internal/plan"
 )
 
 // Output of a completed operation lies on the operation's node, unless it is
@@ -110,7 +111,7 @@ func (s *State) occupy(i uint16, k int, n uint32) {
 		st.sources = nil
 	default:
 		st.setCopies(i, stint.AddToRanges(st.copiesOn(i), n))
-		if st.sources != nil && st.sources.unreachable > 0 {
+		if st.sources != nil && len(st.sources.unreachable) > 0 {
 			st.sources = nil
 		}
 	}
@@ -165,8 +166,10 @@ func (s *State) withdraw(k int, n uint32) {
 	if st.spec.Part {
 		s.parts[n] = stint.Part{}
 	}
-	if k > 0 {
-		s.stages[k-1].dropped = false
+	for e := range s.plan.Edges(k) {
+		if from := s.plan.Upstream(k, e); from != plan.Input {
+			s.stages[from].dropped = false
+		}
 	}
 	o.saved, o.reused, o.renamed = false, false, false
 }

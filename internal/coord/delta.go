@@ -20,7 +20,8 @@ type Message struct {
 // Forget says that a node need not keep anything of the execution, except, until
 // Keep, blocks as a cache for other executions.
 type Forget struct {
-	Keep int64 // milliseconds since 1970; 0: it removes them at once
+	Keep    int64 // milliseconds since 1970; 0: it removes them at once
+	Discard bool  // logs, too: it was terminated
 }
 
 // Ack says that a report is committed, or was already.

@@ -36,6 +36,22 @@
 // The first completion that is committed counts. A completion of an operation
 // that has since been granted to another node is refused as superseded.
 //
+// # Edges
+//
+// Stages read each other along edges, see package plan. A stage that reads others
+// as a whole, by shuffles and broadcasts, begins when all those are complete. One that
+// reads one to one, or gathers, has each operation wait for its own; so several
+// stages are in progress at once. Output is needed while any reader still needs it,
+// and may be dropped when all have read it and what they made of it is safe.
+// Everything that happens to an operation is passed on along all edges.
+//
+// # Errors
+//
+// Attempts that failed are grouped by cause: stage, code, and message without its
+// numbers and quoted text. Records that a program fails on may be left out up to a share
+// of those of a stage; when a stage is complete, or as soon as there can be no
+// more, a larger share ends the execution as a failed operation does.
+//
 // # Two times
 //
 // A silent node is away: its unfinished operations go elsewhere, its blocks are

@@ -3,10 +3,12 @@ package coord
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"stint"
+	"stint/internal/plan"
 )
 
 // Document makes the document about the execution as of now, in milliseconds
@@ -15,13 +17,13 @@ func (s *State) Document(now int64) stint.Execution {
 	x := stint.Execution{
 		ID: s.ID(), Name: s.request.Name, Program: s.programName(), Status: s.status,
 		Submitted: moment(s.base), Stints: []stint.Stint{}, Stages: []stint.StageReport{},
-		Nodes: []stint.NodeID{}, Inputs: s.request.Inputs, Skipped: s.plan.Listing.Skipped, Output: s.output,
+		Nodes: []stint.NodeID{}, Inputs: s.inputLocations(), Skipped: s.plan.Listing.Skipped, Output: s.output,
 		Receipts: []stint.Receipt{}, Missing: []stint.Missing{}, Version: s.version,
 		Counters: make(map[string]map[string]int64, len(s.counters)),
 		Failures: append([]stint.Failure(nil), s.failures...), Error: s.err,
-		Waiting: s.waiting(), Generation: s.generation, Saved: s.savedReport(),
+		Causes: s.causesByCount(), Waiting: s.waiting(), Generation: s.generation, Saved: s.savedReport(),
 	}
-	if s.request.CompleteErrors {
+	if s.completesErrors() {
 		x.Missing = append(x.Missing, s.missing()...)
 	}
 	for _, r := range s.receipts {
@@ -60,6 +62,20 @@ func (s *State) Document(now int64) stint.Execution {
 	x.Progress = progress(x.Operations, s.status)
 	x.Expected = s.expected(now)
 	return x
+}
+
+// inputLocations returns where the input is: of inputs with names as name=location.
+func (s *State) inputLocations() []string {
+	if len(s.request.NamedInputs) == 0 {
+		return s.request.Inputs
+	}
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(s.request.NamedInputs)) {
+		for _, location := range s.request.NamedInputs[name] {
+			out = append(out, name+"="+location)
+		}
+	}
+	return out
 }
 
 func progress(c stint.OperationCounts, status stint.ExecutionStatus) float64 {
@@ -141,7 +157,7 @@ func (s *State) waitingToGoOn() string {
 		}
 	}
 	for k := range s.stages {
-		if !s.complete(k) && !s.reachable(k) {
+		if !s.complete(k) && (!s.reachable(k) || len(common(s.stages[k].ready, s.stranded(k))) > 0) {
 			return s.waitingForNodes(k)
 		}
 	}
@@ -161,7 +177,14 @@ const mostNamed = 3
 // waitingForNodes says in words which nodes a stage waits for that hold its input,
 // until when, and what can be done about it.
 func (s *State) waitingForNodes(k int) string {
-	nodes := s.sourcesOf(k - 1).away
+	var nodes []uint16
+	for e := range s.plan.Edges(k) {
+		if from := s.plan.Upstream(k, e); from != plan.Input {
+			nodes = append(nodes, s.sourcesOf(from).away...)
+		}
+	}
+	slices.Sort(nodes)
+	nodes = slices.Compact(nodes)
 	names := make([]string, 0, mostNamed)
 	for _, i := range nodes[:min(len(nodes), mostNamed)] {
 		names = append(names, fmt.Sprintf("%s (%s)", s.nodes[i].name, s.nodes[i].id))
@@ -279,15 +302,31 @@ func (o opState) status() stint.OperationStatus {
 
 func (s *State) inputNames(k int, n uint32) []string {
 	out := []string{}
-	if k > 0 {
-		before, r := s.stages[k-1].spec.Name, s.plan.Reads(k, n)
-		part := ""
-		if s.stages[k].spec.Gather == nil {
-			part = fmt.Sprintf(" partition %d", n)
-		}
-		return append(out, fmt.Sprintf("%s/%d-%d%s", before, r.From, max(r.To, r.From+1)-1, part))
+	if s.plan.ReadsInput(k) {
+		out = s.subsetNames(k, n)
 	}
-	sub := s.plan.Subset(n)
+	for e := range s.plan.Edges(k) {
+		from := s.plan.Upstream(k, e)
+		if from == plan.Input {
+			continue
+		}
+		r, part := s.plan.Reads(k, e, n), ""
+		switch s.stages[k].spec.Edges()[e].Kind {
+		case stint.Shuffle:
+			part = fmt.Sprintf(" partition %d", n)
+		case stint.Broadcast:
+			part = " broadcast"
+		case stint.FromInput, stint.Gather, stint.OneToOne:
+		}
+		out = append(out, fmt.Sprintf("%s/%d-%d%s", s.stages[from].spec.Name, r.From, max(r.To, r.From+1)-1, part))
+	}
+	return out
+}
+
+// subsetNames says in words what of the input an operation reads.
+func (s *State) subsetNames(k int, n uint32) []string {
+	out := []string{}
+	sub := s.plan.Subset(k, n)
 	if v := sub.Values; v != nil {
 		return append(out, fmt.Sprintf("range:%d..%d", v.First, v.First+v.Count-1))
 	}

@@ -1,8 +1,6 @@
 package coord
 
-import (
-	"stint"
-)
+import "stint"
 
 // dropGathered tells nodes of output that no operation will read any more,
 // because parts were made of it that a report tells of.
@@ -10,35 +8,45 @@ func (s *State) dropGathered(d *Delta, r *stint.Report) {
 	if s.over() {
 		return
 	}
-	var ops []stint.Range
-	k := len(s.stages) - 2
-	if k < 0 || s.stages[k+1].spec.Gather == nil || !s.stages[k+1].spec.Part || !s.keepsBlocks(k) {
-		return
-	}
-	next := &s.stages[k+1]
-	for _, done := range r.Done {
-		if done.Stage != k+1 {
+	for _, list := range r.Done {
+		k := list.Stage
+		if k < 0 || k >= len(s.stages) || !s.stages[k].spec.Part {
 			continue
 		}
-		for _, u := range done.Ops {
-			if int(u.Op) < len(next.ops) && s.completed(k+1, u.Op) && !s.redone(k+1, u.Op) {
-				ops = stint.UnionRange(ops, stint.Range{From: next.spec.Gather[u.Op], To: next.spec.Gather[u.Op+1]})
+		var ops []stint.Range
+		for _, u := range list.Ops {
+			if int(u.Op) < len(s.stages[k].ops) && s.stages[k].ops[u.Op].state == done && !s.redone(k, u.Op) {
+				ops = stint.UnionRange(ops, stint.Range{From: u.Op, To: u.Op + 1})
 			}
 		}
-	}
-	if ops != nil {
-		s.tellDrop(d, k, ops)
+		s.dropBehind(d, k, ops)
 	}
 }
 
-func (s *State) completed(k int, n uint32) bool { return s.stages[k].ops[n].state == done }
+// dropBehind tells nodes of what only operations have read whose output is a part
+// or is dropped itself, and what only that was made of.
+func (s *State) dropBehind(d *Delta, k int, ops []stint.Range) {
+	for len(ops) > 0 && s.counting(k) {
+		from := s.plan.Upstream(k, 0)
+		if !s.keepsBlocks(from) || len(s.plan.Readers(from)) > 1 {
+			return // when all have read it, dropRead tells of it
+		}
+		var read []stint.Range
+		for _, r := range ops {
+			read = stint.UnionRange(read, s.span(k, 0, r))
+		}
+		s.tellDrop(d, from, read)
+		k, ops = from, read
+	}
+}
 
-// dropRead tells nodes of the output of stages that was read to the end, once
-// what was made of it is safe.
+// dropRead tells nodes of the output of stages that all their readers have read to
+// the end, once what was made of it is safe.
 func (s *State) dropRead(d *Delta) {
-	for k := 0; k+1 < len(s.stages); k++ {
-		st, next := &s.stages[k], &s.stages[k+1]
-		if st.dropped || next.spec.Gather != nil || !s.keepsBlocks(k) || !s.complete(k+1) || s.retryReads(k) || !s.safe(k+1) {
+	known := make(map[int]bool)
+	for k := range s.stages {
+		st := &s.stages[k]
+		if st.dropped || !s.keepsBlocks(k) || len(st.ops) == 0 || s.retryReads(k) || !s.readSafely(k, known) {
 			continue
 		}
 		st.dropped = true
@@ -46,11 +54,29 @@ func (s *State) dropRead(d *Delta) {
 	}
 }
 
-// safe reports whether the output of a completed stage outlives the loss of a
-// node, or is not needed itself.
-func (s *State) safe(k int) bool {
+// readSafely reports whether all readers of a stage are complete, and what they
+// made of it is safe: it outlives the loss of a node, or what was made of it does.
+// known is what was found out of other stages.
+func (s *State) readSafely(k int, known map[int]bool) bool {
+	readers := s.plan.Readers(k)
+	for _, r := range readers {
+		safe, found := known[r.Stage]
+		if !found {
+			safe = s.complete(r.Stage) && (s.outlives(r.Stage) || !s.retryReads(r.Stage) && s.readSafely(r.Stage, known))
+			known[r.Stage] = safe
+		}
+		if !safe {
+			return false
+		}
+	}
+	return len(readers) > 0
+}
+
+// outlives reports whether the output of a completed stage outlives the loss of a
+// node.
+func (s *State) outlives(k int) bool {
 	st := &s.stages[k]
-	if !s.keepsBlocks(k) || st.dropped || st.saved == st.counts[done] {
+	if !s.keepsBlocks(k) || st.saved == st.counts[done] {
 		return true
 	}
 	copied := 0

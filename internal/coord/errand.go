@@ -2,8 +2,10 @@ package coord
 
 import (
 	"fmt"
+	"slices"
 
 	"stint"
+	"stint/internal/plan"
 )
 
 func (s *State) result(d *Delta, now int64, r *stint.ErrandResult) {
@@ -27,11 +29,12 @@ func (s *State) result(d *Delta, now int64, r *stint.ErrandResult) {
 			return
 		}
 		status := stint.Completed
+		var err *stint.Error
 		if s.endsWithErrors() {
-			status = stint.CompletedErrors
+			status, err = stint.CompletedErrors, s.tooBad()
 		}
 		s.cancelAll(d)
-		s.record(d, Record{At: now, Status: &StatusRecord{Status: status, Bytes: r.Bytes, Settled: true}})
+		s.record(d, Record{At: now, Status: &StatusRecord{Status: status, Error: err, Bytes: r.Bytes, Settled: true}})
 		s.forgetAll(d, now)
 	case stint.ErrandRecord:
 		if r.Error != nil { // somebody else has claimed it
@@ -87,8 +90,13 @@ func (s *State) endElsewhere(d *Delta, now int64, e *stint.Ended) {
 
 func (s *State) forgetAll(d *Delta, now int64) {
 	for i := range s.nodes {
-		d.Messages = append(d.Messages, Message{Node: s.nodes[i].id, Forget: &Forget{Keep: s.keepUntil(now)}})
+		d.Messages = append(d.Messages, Message{Node: s.nodes[i].id, Forget: s.forgetting(now)})
 	}
+}
+
+// forgetting says what a node may keep of the execution.
+func (s *State) forgetting(now int64) *Forget {
+	return &Forget{Keep: s.keepUntil(now), Discard: s.status == stint.Terminated || s.status == stint.Terminating}
 }
 
 // keepUntil returns until when nodes keep output as a cache: for some time after
@@ -145,7 +153,22 @@ func (s *State) advance(d *Delta, now int64) {
 	}
 }
 
-func (s *State) allDone() bool { return s.complete(len(s.stages) - 1) }
+// allDone reports whether everything has ended that is performed for its own sake.
+func (s *State) allDone() bool {
+	return !slices.ContainsFunc(s.ends, func(k int) bool { return !s.complete(k) })
+}
+
+// findEnds returns the stages that no operation reads: the last, and those whose
+// readers have none, because an input is empty. They are performed all the same,
+// for what they do and count.
+func (s *State) findEnds() (ends []int) {
+	for k := range s.stages {
+		if !slices.ContainsFunc(s.plan.Readers(k), func(r plan.Reader) bool { return len(s.stages[r.Stage].ops) > 0 }) {
+			ends = append(ends, k)
+		}
+	}
+	return ends
+}
 
 func (s *State) dispatch(d *Delta) {
 	if e := s.errand(); e != nil {
@@ -166,7 +189,7 @@ func (s *State) errand() *stint.Errand {
 		e.Output, e.Overwrite, e.Program, e.Parts = s.request.Output, s.request.Overwrite, s.programName(), s.parts
 		e.Ended, e.Keep = stint.Completed, s.request.Keep
 		if s.endsWithErrors() {
-			e.Parts, e.Missing = s.StagedParts(), s.missing()
+			e.Parts, e.Missing = s.StagedParts(), s.lacking()
 		}
 	case s.stopped():
 		e.ID, e.Kind = fmt.Sprintf("%s/record-%d-%d", s.ID(), s.generation, s.version), stint.ErrandRecord

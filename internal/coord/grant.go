@@ -29,13 +29,13 @@ func (s *State) assign(d *Delta, now int64, a *Assign) {
 	}
 	st := &s.stages[a.Stage]
 	for jobs := 0; left > 0 && jobs < mostJobs; jobs++ {
-		ready := without(st.ready, s.avoidedBy(st, i, now))
+		ready := without(without(st.ready, s.avoidedBy(st, i, now)), s.stranded(a.Stage))
 		if len(ready) == 0 {
 			break
 		}
 		r := s.cut(st, ready[0], left)
-		if a.Stage == 0 && st.spec.Values == nil {
-			r.To = s.plan.Fitting(r, grantBytes)
+		if s.plan.ReadsInput(a.Stage) && st.spec.Values == nil {
+			r.To = s.plan.Fitting(a.Stage, r, grantBytes)
 		}
 		s.issue(d, now, i, a.Stage, r)
 		left -= r.Len()
@@ -45,7 +45,7 @@ func (s *State) assign(d *Delta, now int64, a *Assign) {
 // due reports whether a retry may begin on node i now.
 func (s *State) due(key opKey, i uint16, now int64) bool {
 	e := s.exceptions[key]
-	if e.notBefore > now || !s.unblocked(key.stage, key.op) {
+	if e.notBefore > now || !s.unblocked(key.stage, key.op) || s.strands(key.stage, key.op) {
 		return false
 	}
 	if stint.RangesContain(s.avoidedBy(&s.stages[key.stage], i, now), key.op) {
@@ -62,15 +62,6 @@ func (s *State) another(i uint16, now int64) bool {
 		}
 	}
 	return false
-}
-
-// reachable reports whether all input of a stage can be had now, from nodes that
-// can be asked or from long-term storage.
-func (s *State) reachable(k int) bool {
-	if k == 0 || s.allReady(k-1) {
-		return true
-	}
-	return s.sourcesOf(k-1).unreachable == 0
 }
 
 // allReady reports whether every node that holds output of a stage can be asked.
@@ -115,18 +106,16 @@ func (s *State) grant(id stint.JobID) *stint.Grant {
 	st := &s.stages[j.stage]
 	switch {
 	case st.spec.Values != nil:
-	case j.stage == 0:
+	case s.plan.ReadsInput(j.stage):
 		for n := j.ops.From; n < j.ops.To; n++ {
-			g.Subsets = append(g.Subsets, s.plan.Subset(n))
+			g.Subsets = append(g.Subsets, s.plan.Subset(j.stage, n))
 		}
-	case st.spec.Gather != nil:
-		from, to := st.spec.Gather[j.ops.From], st.spec.Gather[j.ops.To]
-		read := stint.Range{From: from, To: to}
-		g.Sources = s.findSources(j.stage-1, []stint.Range{read}).list
-		g.Missing = stint.ClipRanges(s.stages[j.stage-1].failed, read)
 	default:
-		g.Sources = s.sourcesOf(j.stage - 1).list
-		g.Missing = slices.Clone(s.stages[j.stage-1].failed)
+		r := s.reading(j.stage, 0, j.ops)
+		g.Sources, g.Missing = r.Sources, r.Missing
+	}
+	for e := 1; e < s.plan.Edges(j.stage); e++ {
+		g.Beside = append(g.Beside, s.reading(j.stage, e, j.ops))
 	}
 	if len(s.checkpoints) > 0 {
 		for _, key := range s.checkpointKeys() {
@@ -164,10 +153,11 @@ func (s *State) retract(d *Delta, a *RetractAsk) {
 type Demand struct {
 	Execution  stint.ExecutionID
 	Stage      int
-	Ready      int     // operations that could be granted now
-	MeanMillis float64 // of one operation; 0: not known yet
-	MaxNodes   int     // 0: all
-	Retracting bool    // a node was asked to give operations back and has not answered
+	Resources  stint.Resources // that one operation takes of its node
+	Ready      int             // operations that could be granted now
+	MeanMillis float64         // of one operation; 0: not known yet
+	MaxNodes   int             // 0: all
+	Retracting bool            // a node was asked to give operations back and has not answered
 	Loads      []Load
 }
 
@@ -189,9 +179,9 @@ func (s *State) Demands(now int64) []Demand {
 	var out []Demand
 	for k := range s.stages {
 		st := &s.stages[k]
-		d := Demand{Execution: s.ID(), Stage: k, MeanMillis: st.meanMillis, MaxNodes: cmp.Or(s.mostNodes, s.request.Nodes), Ready: stint.CountRanges(st.ready)}
+		d := Demand{Execution: s.ID(), Stage: k, Resources: st.spec.Resources, MeanMillis: st.meanMillis, MaxNodes: cmp.Or(s.mostNodes, s.request.Nodes), Ready: stint.CountRanges(without(st.ready, s.stranded(k)))}
 		for _, key := range s.retries {
-			if key.stage == k && s.exceptions[key].notBefore <= now && s.unblocked(k, key.op) {
+			if key.stage == k && s.exceptions[key].notBefore <= now && s.unblocked(k, key.op) && !s.strands(k, key.op) {
 				d.Ready++
 			}
 		}
@@ -218,9 +208,9 @@ func (s *State) load(i, k int, now int64) Load {
 	n := &s.nodes[i]
 	l := Load{Node: n.id, Queued: n.queued, Begun: n.begun, Cool: n.coolUntil > now, Stage: k}
 	if avoided := s.avoidedBy(&s.stages[k], uint16(i), now); avoided != nil {
-		l.Avoid = stint.CountRanges(common(s.stages[k].ready, avoided))
+		l.Avoid = stint.CountRanges(common(without(s.stages[k].ready, s.stranded(k)), avoided))
 		for _, key := range s.retries {
-			if key.stage == k && s.exceptions[key].notBefore <= now && s.unblocked(k, key.op) && stint.RangesContain(avoided, key.op) {
+			if key.stage == k && s.exceptions[key].notBefore <= now && s.unblocked(k, key.op) && !s.strands(k, key.op) && stint.RangesContain(avoided, key.op) {
 				l.Avoid++
 			}
 		}

@@ -1,6 +1,7 @@
 package coord
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -178,7 +179,7 @@ func errandText(d Dispatch) string {
 	}
 	text := fmt.Sprintf("errand %s parts=%v", e.ID, partNames(e.Parts))
 	for _, m := range e.Missing {
-		text += " without " + string(m.Operation)
+		text += " without " + cmp.Or(string(m.Operation), m.Error.Message)
 	}
 	if e.Generation > 0 {
 		text += fmt.Sprintf(" generation=%d", e.Generation)

@@ -51,23 +51,30 @@ type randomWalk struct {
 func newRandomWalk(t *testing.T, seed uint64) *randomWalk {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 1))
-	req := stint.Request{Output: "file:///out", Attempts: 1 + rng.IntN(3), Replication: rng.IntN(4), CompleteErrors: rng.IntN(2) == 0, Program: stint.Program{Name: "random"}}
+	req := stint.Request{Output: "file:///out", Attempts: 1 + rng.IntN(3), Replication: rng.IntN(4), CompleteErrors: new(rng.IntN(2) == 0), Program: stint.Program{Name: "random"}}
 	if rng.IntN(3) == 0 {
 		req.Save = stint.SaveContinuous
 	}
 	listing := stint.Listing{Range: &stint.Values{Count: 1 + rng.Int64N(12)}}
 	choice := plan.Choice{SubsetSize: 1, Exact: true, Partitions: 1 + rng.IntN(4)}
-	names := []string{"map", "mid", "last"}[:1+rng.IntN(3)]
-	if len(names) == 1 {
+	if rng.IntN(2) == 0 {
+		req.Program.Stages = randomGraph(rng)
+	} else {
+		names := []string{"map", "mid", "last"}[:1+rng.IntN(3)]
+		for i, name := range names {
+			e := stint.Edge{Kind: stint.FromInput}
+			if i > 0 {
+				e = stint.Edge{Kind: stint.Shuffle, From: names[i-1]}
+			}
+			req.Program.Stages = append(req.Program.Stages, graphStage(name, e))
+		}
+	}
+	if len(req.Program.Stages) == 1 {
 		listing.Range.Count = plan.PartValues * (1 + rng.Int64N(4))
 		choice.SubsetSize = plan.PartValues / (1 + rng.Int64N(3))
 	}
-	for i, name := range names {
-		st := stint.Stage{Name: name, Action: stint.Action{Native: "identity"}, Input: stint.Edge{Kind: stint.FromInput}}
-		if i > 0 {
-			st.Input = stint.Edge{Kind: stint.Shuffle, From: names[i-1]}
-		}
-		req.Program.Stages = append(req.Program.Stages, st)
+	if rng.IntN(4) == 0 {
+		req.SkipBadRecords = 0.5
 	}
 	p, err := plan.Make(scriptExecution, req, listing, choice)
 	if err != nil {
@@ -76,6 +83,34 @@ func newRandomWalk(t *testing.T, seed uint64) *randomWalk {
 	w := &randomWalk{T: t, rng: rng, plan: p, request: req, now: 1000, state: New(p, req, 1, 1000), done: make(map[opKey]bool)}
 	w.take(Event{Begin: true})
 	return w
+}
+
+func graphStage(name string, edges ...stint.Edge) stint.Stage {
+	return stint.Stage{Name: name, Action: stint.Action{Native: "identity"}, Input: edges[0], Beside: edges[1:]}
+}
+
+// randomGraph returns a program that is no chain of shuffles.
+func randomGraph(rng *rand.Rand) []stint.Stage {
+	input := stint.Edge{Kind: stint.FromInput}
+	from := func(kind stint.EdgeKind, name string) stint.Edge { return stint.Edge{Kind: kind, From: name} }
+	return [][]stint.Stage{
+		{ // a diamond
+			graphStage("a", input), graphStage("b", from(stint.Shuffle, "a")), graphStage("c", from(stint.Shuffle, "a")),
+			graphStage("d", from(stint.Shuffle, "b"), from(stint.Shuffle, "c")),
+		},
+		{ // operation by operation, with a table
+			graphStage("table", input), graphStage("a", input), graphStage("b", from(stint.OneToOne, "a"), from(stint.Broadcast, "table")),
+			graphStage("c", from(stint.OneToOne, "b")),
+		},
+		{ // what is gathered is looked up
+			graphStage("a", input), graphStage("b", from(stint.Shuffle, "a")), graphStage("all", from(stint.Gather, "b")),
+			graphStage("c", from(stint.OneToOne, "b"), from(stint.Broadcast, "all")),
+		},
+		{ // three readers of one stage
+			graphStage("a", input), graphStage("b", from(stint.OneToOne, "a")), graphStage("c", from(stint.OneToOne, "a"), from(stint.Broadcast, "a")),
+			graphStage("d", from(stint.Shuffle, "b"), from(stint.Shuffle, "c")), graphStage("e", from(stint.Gather, "d")),
+		},
+	}[rng.IntN(4)]
 }
 
 func (w *randomWalk) take(ev Event) {
@@ -206,7 +241,11 @@ func (w *randomWalk) fill(r *stint.Report, jobs []stint.JobID) {
 	case 2, 3, 4, 5:
 		d := stint.Done{Job: id, Stage: stage}
 		for n := ops.From; n < ops.To; n++ {
-			d.Ops = append(d.Ops, stint.OpDone{Op: n, Start: w.now - 5, End: w.now, BytesOut: 3})
+			u := stint.OpDone{Op: n, Start: w.now - 5, End: w.now, BytesOut: 3, RecordsIn: 1}
+			if w.request.SkipBadRecords > 0 {
+				u.BadRecords = int64(w.rng.IntN(4) / 3)
+			}
+			d.Ops = append(d.Ops, u)
 			d.Parts = append(d.Parts, stint.Part{Op: n, Name: fmt.Sprintf("%d.%d", n, id)})
 		}
 		r.Done = append(r.Done, d)

@@ -1,6 +1,10 @@
 package coord
 
-import "stint"
+import (
+	"slices"
+
+	"stint"
+)
 
 // Refusal says why an event cannot be done now, naming the status and what is
 // allowed; nil if it can. A Step of an event that is refused does nothing.
@@ -14,6 +18,8 @@ func (s *State) Refusal(ev Event) error {
 		return s.refuseMove(ev.At, ev.Move)
 	case ev.Retry && s.status != stint.CompletedErrors:
 		return s.conflict("only one that completed with errors can be retried")
+	case ev.Retry && !slices.ContainsFunc(s.stages, func(st stage) bool { return len(st.failed) > 0 }):
+		return s.conflict("no operation failed, it left out too many records; it can be submitted again when the program takes them")
 	case ev.Ended != nil && s.status != stint.Suspended && s.status != stint.Suspending:
 		return s.conflict("only one that is suspended can have ended elsewhere")
 	case ev.Schedule != nil && s.status != stint.Suspended && s.status != stint.Suspending:

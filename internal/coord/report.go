@@ -1,6 +1,7 @@
 package coord
 
 import (
+	"cmp"
 	"slices"
 
 	"stint"
@@ -152,8 +153,10 @@ func (s *State) finish(i uint16, d stint.Done, u stint.OpDone) (first bool) {
 		st.sums.BytesOut += u.BytesOut
 		st.sums.RecordsIn += u.RecordsIn
 		st.sums.RecordsOut += u.RecordsOut
+		st.sums.BadRecords += u.BadRecords
 	}
 	s.unblock(d.Stage, u.Op)
+	s.judgeRecords(d.Stage)
 	if s.keepsBlocks(d.Stage) {
 		s.addChore(d.Stage, u.Op)
 	}
@@ -177,24 +180,6 @@ func (s *State) leaveJob(o *op, id stint.JobID) {
 		if j.left--; j.left == 0 {
 			s.endJob(id)
 		}
-	}
-}
-
-// unblock counts an operation that ended for those that wait for it.
-func (s *State) unblock(k int, n uint32) {
-	if k+1 >= len(s.stages) {
-		return
-	}
-	next := &s.stages[k+1]
-	if next.spec.Gather == nil {
-		if s.complete(k) {
-			next.ready = s.readyOps(k + 1)
-		}
-		return
-	}
-	g := gatherer(next.spec.Gather, n)
-	if next.waitingFor[g]--; next.waitingFor[g] == 0 && next.ops[g].state == pending {
-		s.release(k+1, g)
 	}
 }
 
@@ -250,6 +235,7 @@ func (s *State) applyFailure(now int64, i uint16, f stint.Failure) {
 	if f.Error.Code != stint.Canceled {
 		s.failures = append(s.failures, f)
 		s.failures = s.failures[max(0, len(s.failures)-keptFailures):]
+		s.addCause(f)
 	}
 	s.leaveJob(o, f.Job)
 	s.leave(j, f.Job, f.Op)
@@ -272,13 +258,13 @@ func (s *State) judge(now int64, i uint16, f stint.Failure) {
 		return
 	case stint.Lost:
 		e.infra++
-		wait = backoff(e.infra)
+		wait = backoff(e.infra, s.request.Backoff)
 	case stint.Unavailable:
 		s.nodes[i].coolUntil = now + coolDown
-		wait = backoff(1)
+		wait = backoff(1, 0)
 	case stint.Failed:
 		e.failed++
-		wait = backoff(e.failed)
+		wait = backoff(e.failed, s.request.Backoff)
 	case stint.Invalid, stint.NotFound, stint.Conflict, stint.Denied, stint.Unknown, stint.Internal:
 		s.giveUp(key, f)
 		return
@@ -302,9 +288,11 @@ func (s *State) maxAttempts() int {
 	return defaultAttempts
 }
 
-// backoff returns the wait before attempt n+1, in milliseconds.
-func backoff(n int) int64 {
-	return min(int64(backoffFirst)<<min(n-1, 16), backoffMost)
+// backoff returns the wait before attempt n+1, in milliseconds; first is the one
+// before the second attempt, 0 if it was left open.
+func backoff(n int, first int64) int64 {
+	first = cmp.Or(first, backoffFirst)
+	return min(first<<min(n-1, 16), max(first, backoffMost))
 }
 
 // giveUp makes the operation failed and with it, in the end, the execution,
@@ -314,7 +302,8 @@ func (s *State) giveUp(key opKey, f stint.Failure) {
 	s.exceptions[key] = &exception{err: f.Error}
 	delete(s.checkpoints, key)
 	s.unblock(key.stage, key.op)
-	if s.request.CompleteErrors {
+	s.judgeRecords(key.stage)
+	if s.completesErrors() {
 		s.chores = nil
 		return
 	}

@@ -1,6 +1,11 @@
 package coord
 
-import "stint"
+import (
+	"slices"
+
+	"stint"
+	"stint/internal/plan"
+)
 
 // mostMissing bounds the list of operations without which an execution completes.
 const mostMissing = 1000
@@ -10,41 +15,48 @@ const mostMissing = 1000
 // committed: a retry performs the operations that failed, and those that did
 // without what they should have read.
 
+// completesErrors reports whether an operation that fails for good does not end the
+// execution.
+func (s *State) completesErrors() bool {
+	return s.request.CompleteErrors != nil && *s.request.CompleteErrors
+}
+
 // endsWithErrors reports whether all operations of an execution have ended, some
-// of them failed.
+// of them failed, or too many records were left out.
 func (s *State) endsWithErrors() bool {
-	return s.request.CompleteErrors && s.status == stint.InProgress && s.allDone() && s.deficient(len(s.stages)-1)
+	return s.completesErrors() && s.status == stint.InProgress && s.allDone() && (s.deficient(len(s.stages)-1) || s.tooBad() != nil)
 }
 
 // deficient reports whether something of the output of a stage is missing, or
 // was made without something that is.
 func (s *State) deficient(k int) bool {
-	for ; k >= 0; k-- {
-		if len(s.stages[k].failed) > 0 {
+	return len(s.stages[k].failed) > 0 || slices.ContainsFunc(s.plan.Ancestors(k), func(a int) bool { return len(s.stages[a].failed) > 0 })
+}
+
+// redone reports whether a retry performs an operation that has ended.
+func (s *State) redone(k int, n uint32) bool {
+	return s.someRedone(k, stint.Range{From: n, To: n + 1})
+}
+
+// someRedone reports whether a retry performs some of a run of operations: they
+// failed, or did without others.
+func (s *State) someRedone(k int, ops stint.Range) bool {
+	if len(stint.ClipRanges(s.stages[k].failed, ops)) > 0 {
+		return true
+	}
+	for e := range s.plan.Edges(k) {
+		switch from := s.plan.Upstream(k, e); {
+		case from == plan.Input || !s.deficient(from):
+		case s.plan.Whole(k, e), s.someRedone(from, s.span(k, e, ops)):
 			return true
 		}
 	}
 	return false
 }
 
-// redone reports whether a retry performs an operation that has ended.
-func (s *State) redone(k int, n uint32) bool {
-	st := &s.stages[k]
-	if st.ops[n].state == failed {
-		return true
-	}
-	if k == 0 || !s.deficient(k-1) {
-		return false
-	}
-	if st.spec.Gather == nil {
-		return true
-	}
-	return s.deficient(k-2) || len(stint.ClipRanges(s.stages[k-1].failed, stint.Range{From: st.spec.Gather[n], To: st.spec.Gather[n+1]})) > 0
-}
-
 // retryReads reports whether a retry would read output of a stage.
 func (s *State) retryReads(k int) bool {
-	return s.request.CompleteErrors && k+1 < len(s.stages) && s.deficient(k+1)
+	return s.completesErrors() && slices.ContainsFunc(s.plan.Readers(k), func(r plan.Reader) bool { return s.deficient(r.Stage) })
 }
 
 // wanted reports whether the output of an operation will be read, or would be by
@@ -53,14 +65,15 @@ func (s *State) wanted(k int, n uint32) bool {
 	if s.needed(k, n) {
 		return true
 	}
-	if !s.retryReads(k) || !s.keepsBlocks(k) {
+	if !s.retryReads(k) || !s.keepsBlocks(k) || s.redone(k, n) {
 		return false
 	}
-	next := &s.stages[k+1]
-	if next.spec.Gather != nil {
-		return s.redone(k+1, gatherer(next.spec.Gather, n))
-	}
-	return !s.redone(k, n)
+	return slices.ContainsFunc(s.plan.Readers(k), func(r plan.Reader) bool {
+		if s.plan.Whole(r.Stage, r.Edge) {
+			return s.deficient(r.Stage)
+		}
+		return s.redone(r.Stage, s.plan.ReadBy(r, n))
+	})
 }
 
 // saveForRetry saves what a retry would need, as far as it can be had, and then
@@ -102,6 +115,16 @@ func (s *State) missing() []stint.Missing {
 	return out
 }
 
+// lacking lists what the output is without: operations, and records if more were
+// left out than may be.
+func (s *State) lacking() []stint.Missing {
+	out := s.missing()
+	if err := s.tooBad(); err != nil {
+		out = append(out, stint.Missing{Error: err})
+	}
+	return out
+}
+
 // applyRetry makes the operations pending that failed or did without others.
 func (s *State) applyRetry() {
 	var again []opKey
@@ -124,18 +147,5 @@ func (s *State) applyRetry() {
 	for k := range s.stages {
 		s.await(k)
 		s.stages[k].ready = s.readyOps(k)
-	}
-}
-
-// await counts anew what the operations of a gathering stage wait for.
-func (s *State) await(k int) {
-	st := &s.stages[k]
-	for g := range st.waitingFor {
-		st.waitingFor[g] = 0
-		for n := st.spec.Gather[g]; n < st.spec.Gather[g+1]; n++ {
-			if state := s.stages[k-1].ops[n].state; state != done && state != failed {
-				st.waitingFor[g]++
-			}
-		}
 	}
 }

@@ -29,6 +29,7 @@ func (s *State) applySaved(r *SavedRecord) {
 					if st.ops[n].state == done {
 						ops = stint.AddToRanges(ops, n)
 						st.markSaved(n)
+						s.addChore(p.Stage, n) // it may still be to be copied
 					}
 				}
 			}
@@ -36,7 +37,7 @@ func (s *State) applySaved(r *SavedRecord) {
 		if ops != nil {
 			st.packs = append(st.packs, pack{Pack: p, ops: ops})
 		}
-		if st.sources != nil && st.sources.unreachable > 0 {
+		if st.sources != nil && len(st.sources.unreachable) > 0 {
 			st.sources = nil
 		}
 	}

@@ -56,6 +56,7 @@ type script struct {
 	state   *State
 	records []Record
 	now     int64
+	leftOut int64
 	out     strings.Builder
 }
 
@@ -144,6 +145,17 @@ func (s *script) command(name string, args []string) {
 		s.landed(name, args)
 	case "kept":
 		s.kept()
+	case "causes":
+		for _, c := range s.state.Document(s.now).Causes {
+			s.printf("%d x %s %s(%s) first %s on %v", c.Attempts, c.Stage, c.Code, c.Message, c.First, c.Nodes)
+		}
+	case "explain":
+		s.explain()
+	case "missing":
+		x := s.state.Document(s.now)
+		s.printf("%s missing=%d error=%s", x.Status, len(x.Missing), errorText(x.Error))
+	case "input":
+		s.printf("%q", s.state.Operation(s.stageOf(args[0]), uint32(s.number(args[1]))).Input)
 	case "operation":
 		x := s.state.Operation(s.stageOf(args[0]), uint32(s.number(args[1])))
 		s.printf("%s on %s: %s copies=%v", x.ID, x.Node, x.Status, x.Copies)
@@ -168,9 +180,25 @@ func (s *script) command(name string, args []string) {
 	}
 }
 
+func (s *script) explain() {
+	e := s.state.Explain(s.now)
+	s.printf("%s", e.Summary)
+	for _, f := range e.Findings {
+		s.printf("%s %s %v %s: %s; %s", f.Kind, f.Stage, f.Operations, f.Node, f.Text, f.Advice)
+	}
+	for _, t := range e.Stages {
+		s.printf("%s took %.2f median %.2f longest %.2f %s", t.Stage, t.CoreSeconds, t.Median, t.Longest, t.Slowest)
+	}
+	for _, b := range e.Balances {
+		s.printf("%s of %v: records %d of %d, bytes %d of %d, complete=%v equal=%v", b.Stage, b.From, b.RecordsIn, b.RecordsOut, b.BytesIn, b.BytesOut, b.Complete, b.Equal)
+	}
+}
+
 // execution makes stages of so many operations: "map=4 reduce=2" is a shuffle,
 // "map=4/2" writes two parts of two operations each, "map=2/2" writes a part in
-// every operation. "attempts=N" is the request's.
+// every operation. "attempts=N" is the request's. What a stage reads may be named:
+// "c=one-to-one:a", "c=gather:a", "c=2:a,b" for a join in two partitions, "c=input",
+// each with "+t" for a broadcast of t. "commands" has every stage be one.
 func (s *script) execution(args []string) {
 	s.t.Helper()
 	req := stint.Request{Output: "file:///out", Program: stint.Program{Name: "script"}}
@@ -180,6 +208,8 @@ func (s *script) execution(args []string) {
 		name, value, _ := strings.Cut(arg, "=")
 		ops, parts, gathered := strings.Cut(value, "/")
 		switch {
+		case name == "commands":
+			continue
 		case name == "attempts":
 			req.Attempts = int(s.number(value))
 			continue
@@ -187,7 +217,7 @@ func (s *script) execution(args []string) {
 			req.Replication = int(s.number(value))
 			continue
 		case name == "errors":
-			req.CompleteErrors = true
+			req.CompleteErrors = new(true)
 			continue
 		case name == "save":
 			req.Save = stint.SaveMode(value)
@@ -197,6 +227,15 @@ func (s *script) execution(args []string) {
 			continue
 		case name == "nodes":
 			req.Nodes = int(s.number(value))
+			continue
+		case name == "backoff":
+			req.Backoff = s.number(value)
+			continue
+		case name == "skip":
+			req.SkipBadRecords, _ = strconv.ParseFloat(value, 64)
+			continue
+		case strings.ContainsAny(value, ":+") || value == "input":
+			req.Program.Stages = append(req.Program.Stages, s.graphStage(name, value))
 			continue
 		case gathered:
 			choice.SubsetSize = plan.PartValues * s.number(parts) / s.number(ops)
@@ -210,6 +249,11 @@ func (s *script) execution(args []string) {
 		}
 		req.Program.Stages = append(req.Program.Stages, stage)
 	}
+	if slices.Contains(args, "commands") {
+		for i := range req.Program.Stages {
+			req.Program.Stages[i].Action = stint.Action{Command: []string{"sh"}}
+		}
+	}
 	p, err := plan.Make(scriptExecution, req, listing, choice)
 	if err != nil {
 		s.t.Fatal(err)
@@ -219,6 +263,25 @@ func (s *script) execution(args []string) {
 	for _, st := range p.Spec.Stages {
 		s.printf("stage %s: %d operations, %d partitions, part=%v gather=%v", st.Name, st.Operations, st.Partitions, st.Part, st.Gather)
 	}
+}
+
+// graphStage makes a stage that says what it reads.
+func (s *script) graphStage(name, value string) stint.Stage {
+	s.t.Helper()
+	words := strings.Split(value, "+")
+	kind, from, _ := strings.Cut(words[0], ":")
+	var edges []stint.Edge
+	for one := range strings.SplitSeq(from, ",") {
+		e := stint.Edge{Kind: stint.EdgeKind(kind), From: one}
+		if kind != string(stint.FromInput) && kind != string(stint.Gather) && kind != string(stint.OneToOne) {
+			e.Kind, e.Partitions = stint.Shuffle, int(s.number(kind))
+		}
+		edges = append(edges, e)
+	}
+	for _, one := range words[1:] {
+		edges = append(edges, stint.Edge{Kind: stint.Broadcast, From: one})
+	}
+	return stint.Stage{Name: name, Action: stint.Action{Native: "identity"}, Input: edges[0], Beside: edges[1:]}
 }
 
 func (s *script) number(text string) int64 {
@@ -331,6 +394,8 @@ func (s *script) report(args []string) {
 			r.Seq = uint64(s.number(value))
 		case "took":
 			took = s.number(value)
+		case "left-out": // records of each operation that is done
+			s.leftOut = s.number(value)
 		case "count":
 			counters = append(counters, stint.CounterDelta{Group: "test", Name: what, Value: s.number(rest)})
 		case "begun":
@@ -341,9 +406,13 @@ func (s *script) report(args []string) {
 			r.Done = append(r.Done, s.done(what, rest, took, counters))
 		case "failed":
 			ops, code, _ := strings.Cut(rest, ":")
+			code, text, said := strings.Cut(code, ":")
+			if !said {
+				text = "it is " + code
+			}
 			r.Failures = append(r.Failures, stint.Failure{
 				Job: stint.JobID(s.number(what)), Op: uint32(s.number(ops)), Attempt: 1,
-				Error: stint.Errorf(stint.Code(code), "%s", "it is "+code),
+				Error: stint.Errorf(stint.Code(code), "%s", strings.ReplaceAll(text, "_", " ")),
 			})
 		case "returned":
 			back := stint.Returned{Job: stint.JobID(s.number(what))}
@@ -382,7 +451,7 @@ func (s *script) done(id, rest string, took int64, counters []stint.CounterDelta
 	}
 	for _, r := range s.ranges(rest) {
 		for n := r.From; n < r.To; n++ {
-			d.Ops = append(d.Ops, stint.OpDone{Op: n, Start: s.now - took, End: s.now, BytesIn: 10, BytesOut: 20, RecordsIn: 1, RecordsOut: 2})
+			d.Ops = append(d.Ops, stint.OpDone{Op: n, Start: s.now - took, End: s.now, BytesIn: 10, BytesOut: 20, RecordsIn: 1, RecordsOut: 2, BadRecords: s.leftOut})
 			for _, c := range counters {
 				c.Op = n
 				d.Counters = append(d.Counters, c)
@@ -489,6 +558,12 @@ func messageText(m Message) string {
 		text := fmt.Sprintf("grant %s %s sources=%s", m.Grant.Job, rangesText([]stint.Range{m.Grant.Ops}), sourcesText(m.Grant.Sources))
 		if len(m.Grant.Missing) > 0 {
 			text += " without " + rangesText(m.Grant.Missing)
+		}
+		for _, r := range m.Grant.Beside {
+			text += " beside=" + sourcesText(r.Sources)
+			if len(r.Missing) > 0 {
+				text += " without " + rangesText(r.Missing)
+			}
 		}
 		for _, c := range m.Grant.Checkpoints {
 			text += " from " + c.Key

@@ -60,6 +60,7 @@ type Core struct {
 	Nodes      []NodeCore                  `json:"nodes"`
 	Exceptions []ExceptionCore             `json:"exceptions"`
 	Failures   []stint.Failure             `json:"failures"`
+	Causes     []CauseCore                 `json:"causes,omitempty"`
 	Counters   map[string]map[string]int64 `json:"counters"`
 	Parts      []stint.Part                `json:"parts"`
 	Output     stint.OutputReport          `json:"output"`
@@ -82,6 +83,16 @@ type Core struct {
 	Checkpoints []CheckpointCore `json:"checkpoints,omitempty"`
 	Held        []HeldCore       `json:"held,omitempty"`
 	Moved       []MovedCore      `json:"moved,omitempty"`
+}
+
+// CauseCore is a group of attempts that failed for the same reason.
+type CauseCore struct {
+	Stage    int        `json:"stage"`
+	Code     stint.Code `json:"code"`
+	Message  string     `json:"message"`
+	Attempts int64      `json:"attempts"`
+	First    uint32     `json:"first"`
+	Nodes    []uint16   `json:"nodes"`
 }
 
 // ReceiptCore says what a suspend kept and what it cost.
@@ -158,6 +169,8 @@ type StageCore struct {
 	Sums       stint.StageReport `json:"sums"`
 	MeanMillis float64           `json:"mean_millis"`
 	Performed  int64             `json:"performed"`
+	TakenRead  int64             `json:"taken_read,omitempty"` // records, in addition to those of Sums, that count as read
+	TakenBad   int64             `json:"taken_bad,omitempty"`  // and as left out
 
 	Packs   []PackCore   `json:"packs,omitempty"`
 	Copies  []NodeOps    `json:"copies,omitempty"`
@@ -178,7 +191,7 @@ type NodeOps struct {
 	Ops  []stint.Range `json:"ops"`
 }
 
-// OriginCore says under which name output was taken over.
+// OriginCore says under which name output was.read over.
 type OriginCore struct {
 	Ops  stint.Range  `json:"ops"`
 	From stint.Origin `json:"from"`
@@ -237,6 +250,9 @@ func (s *State) core() Core {
 		c.Exceptions = append(c.Exceptions, ExceptionCore{key.stage, key.op, e.notBefore, e.avoid, e.failed, e.infra, e.err})
 	}
 	sortExceptions(c.Exceptions)
+	for _, one := range s.causes {
+		c.Causes = append(c.Causes, CauseCore{one.stage, one.code, one.message, one.attempts, one.first, slices.Clone(one.nodes)})
+	}
 	s.coreKept(&c)
 	return c
 }
@@ -261,7 +277,7 @@ func (s *State) coreKept(c *Core) {
 }
 
 func (st *stage) core(nodes int) StageCore {
-	c := StageCore{Sums: st.sums, MeanMillis: st.meanMillis, Performed: st.performed}
+	c := StageCore{Sums: st.sums, MeanMillis: st.meanMillis, Performed: st.performed, TakenRead: st.before.read, TakenBad: st.before.bad}
 	for _, p := range st.packs {
 		c.Packs = append(c.Packs, PackCore{p.Pack, slices.Clone(p.ops), p.renamed})
 	}
@@ -350,11 +366,13 @@ func Restore(p *plan.Plan, req stint.Request, epoch stint.Epoch, snap Snapshot) 
 	}
 	for k := range s.stages {
 		s.stages[k].sums, s.stages[k].meanMillis, s.stages[k].performed = c.Stages[k].Sums, c.Stages[k].MeanMillis, c.Stages[k].Performed
+		s.stages[k].before = records{c.Stages[k].TakenRead, c.Stages[k].TakenBad}
 	}
 	for _, step := range []func() error{
 		func() error { return s.restoreChunks(snap.Chunks) },
 		func() error { return s.restoreJobs(c) },
 		func() error { return s.restoreKept(&c) },
+		func() error { return s.restoreCauses(c.Causes) },
 		func() error { return s.restorePlaces(c.Stages) },
 	} {
 		if err := step(); err != nil {
@@ -400,6 +418,21 @@ func (s *State) restoreKept(c *Core) error {
 			return fmt.Errorf("moved job %s: from node %d of %d", m.Job, m.Node, len(s.nodes))
 		}
 		s.moved = append(s.moved, movedJob{m.Job, m.Node})
+	}
+	return nil
+}
+
+func (s *State) restoreCauses(list []CauseCore) error {
+	for _, c := range list {
+		if !s.exists(c.Stage, []stint.Range{{From: c.First, To: c.First + 1}}) {
+			return fmt.Errorf("cause of failures of operation %d of stage %d: there is none", c.First, c.Stage)
+		}
+		for _, i := range c.Nodes {
+			if int(i) >= len(s.nodes) {
+				return fmt.Errorf("cause of failures on node %d of %d", i, len(s.nodes))
+			}
+		}
+		s.causes = append(s.causes, cause{stage: c.Stage, code: c.Code, message: c.Message, likeness: likeness(c.Message), attempts: c.Attempts, first: c.First, nodes: c.Nodes})
 	}
 	return nil
 }
@@ -564,12 +597,10 @@ func (s *State) derive() {
 			if o.reused {
 				st.reused++
 			}
-			if next := k + 1; (o.state == done || o.state == failed) && next < len(s.stages) && s.stages[next].waitingFor != nil {
-				s.stages[next].waitingFor[gatherer(s.stages[next].spec.Gather, uint32(n))]--
-			}
 		}
 	}
 	for k := range s.stages {
+		s.await(k)
 		s.stages[k].ready = s.readyOps(k)
 	}
 	s.retries = nil

@@ -20,8 +20,8 @@ type originRun struct {
 // sourceList says where the output of operations can be had.
 type sourceList struct {
 	list        []stint.Source
-	unreachable int      // operations whose output cannot be had now
-	away        []uint16 // nodes that hold it
+	unreachable []stint.Range // operations whose output cannot be had now
+	away        []uint16      // nodes that hold it
 }
 
 // sourcesOf says where the output of all completed operations of a stage can be had.
@@ -81,7 +81,7 @@ func (s *State) findSources(k int, within []stint.Range) *sourceList {
 				ready.add(i, n, s.originOf(st, i, n))
 			case away:
 				gone.add(i, n, s.originOf(st, i, n))
-				out.unreachable++
+				out.unreachable = stint.AddToRanges(out.unreachable, n)
 			case inPack, absent:
 			}
 		}

@@ -12,8 +12,8 @@ const (
 	defaultAttempts    = 4
 	mostFromCheckpoint = 3       // failures of an operation before its checkpoint is forgotten
 	maxInfraFailures   = 20      // of one operation, that are not the program's fault
-	backoffFirst       = 200     // before the second attempt; doubled for each further one
-	backoffMost        = 30_000  // of any wait between attempts
+	backoffFirst       = 200     // before the second attempt, where nothing else is asked for; doubled for each further one
+	backoffMost        = 30_000  // of any wait between attempts, unless the first is longer
 	avoidFor           = 2_000   // how long after its back-off an operation waits for a node other than the one it failed on
 	coolDown           = 5_000   // of a node that said it cannot perform operations now
 	keptFailures       = 20      // in the document
@@ -62,11 +62,13 @@ type stage struct {
 	spec       stint.StageSpec
 	ops        []op
 	starts     []uint32        // of operations that are begun or done, milliseconds since base
-	inputSums  []uint64        // of completed operations of a first stage over objects; nil otherwise
+	inputSums  []uint64        // of completed operations of a stage that reads objects of the input; nil otherwise
 	ready      []stint.Range   // may be granted now; retries are in State.retries
-	waitingFor []uint32        // gather: how many operations each of ours still waits for
+	waitingFor []uint32        // of a stage whose operations wait for some of their own: for how many each still does
 	counts     [failed + 1]int // operations by state
 	sums       stint.StageReport
+	most       int64   // records that it can read, where records may be left out; 0: not known
+	before     records // to be added to those of sums where a share of them is judged
 	meanMillis float64 // of one operation, moving average; 0: none completed yet
 	performed  int64
 	holds      []int           // by node: done operations whose output lies there first of all
@@ -147,12 +149,14 @@ type State struct {
 	settled    bool // final, and nothing of it is left anywhere to be cleared
 	stints     []span
 	stages     []stage
+	ends       []int // stages that no operation reads
 	jobs       map[stint.JobID]*job
 	lastJob    stint.JobID
 	nodes      []node
 	exceptions map[opKey]*exception
 	retries    []opKey // pending operations with an exception, in the order in which they became so
 	failures   []stint.Failure
+	causes     []cause // of failures, as they first came
 	counters   map[string]map[string]int64
 	parts      []stint.Part // by number; an empty name: not yet written
 	output     stint.OutputReport
@@ -217,14 +221,17 @@ func New(p *plan.Plan, req stint.Request, epoch stint.Epoch, now int64) *State {
 		st := stage{spec: spec, ops: make([]op, spec.Operations), dirty: make([]bool, chunks(spec.Operations))}
 		st.counts[pending] = int(spec.Operations)
 		st.sums.Name = spec.Name
-		if spec.Gather != nil {
+		if s.counting(i) {
 			st.waitingFor = make([]uint32, spec.Operations)
-			for g := range st.waitingFor {
-				st.waitingFor[g] = spec.Gather[g+1] - spec.Gather[g]
+			for n := range st.waitingFor {
+				st.waitingFor[n] = uint32(p.Reads(i, 0, uint32(n)).Len())
 			}
 		}
 		st.starts = make([]uint32, spec.Operations)
-		if i == 0 && spec.Values == nil {
+		if req.SkipBadRecords > 0 {
+			st.most = p.MostRecords(i) // it looks at every object
+		}
+		if p.ReadsInput(i) && spec.Values == nil {
 			st.inputSums = make([]uint64, spec.Operations)
 		}
 		s.stages = append(s.stages, st)
@@ -235,6 +242,7 @@ func New(p *plan.Plan, req stint.Request, epoch stint.Epoch, now int64) *State {
 	for i := range s.stages {
 		s.stages[i].ready = s.readyOps(i)
 	}
+	s.ends = s.findEnds()
 	return s
 }
 
@@ -278,7 +286,7 @@ func (s *State) Spec() stint.Spec {
 // those with an exception left out.
 func (s *State) readyOps(i int) []stint.Range {
 	st := &s.stages[i]
-	if i > 0 && st.spec.Gather == nil && !s.complete(i-1) {
+	if !s.gatesOpen(i) {
 		return nil
 	}
 	var out []stint.Range
@@ -300,37 +308,10 @@ func (s *State) complete(i int) bool {
 	return st.counts[done]+st.counts[failed] == len(st.ops)
 }
 
-// needed reports whether the output of an operation will still be read.
-func (s *State) needed(i int, n uint32) bool {
-	if !s.keepsBlocks(i) || i+1 >= len(s.stages) {
-		return false // parts lie in the output location, not on the node
-	}
-	next := &s.stages[i+1]
-	if next.spec.Gather == nil {
-		return !s.complete(i + 1)
-	}
-	reader := next.ops[gatherer(next.spec.Gather, n)].state
-	return reader != done && reader != failed
-}
-
 // keepsBlocks reports whether the output of a stage lies on nodes.
 func (s *State) keepsBlocks(i int) bool {
 	spec := &s.stages[i].spec
 	return !spec.Part && !spec.NoOutput
-}
-
-// gatherer finds the operation that reads operation n of the stage before.
-func gatherer(g stint.GatherMap, n uint32) uint32 {
-	lo, hi := 0, len(g)-1
-	for hi-lo > 1 {
-		mid := (lo + hi) / 2
-		if g[mid] <= n {
-			lo = mid
-		} else {
-			hi = mid
-		}
-	}
-	return uint32(lo)
 }
 
 func (s *State) nodeIndex(id stint.NodeID) (uint16, bool) {

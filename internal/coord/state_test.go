@@ -61,7 +61,7 @@ func checkState(t *testing.T, live *State, p *plan.Plan, req stint.Request, reco
 func diff(a, b *State) string {
 	over := a.status.Final() || a.status == stint.Terminating
 	return cmp.Diff(a, b,
-		cmp.AllowUnexported(State{}, stage{}, op{}, job{}, node{}, voidedJob{}, exception{}, opKey{}, span{}, pack{}, avoidance{}, originRun{}, heldJob{}, movedJob{}, receipt{}),
+		cmp.AllowUnexported(State{}, cause{}, stage{}, records{}, op{}, job{}, node{}, voidedJob{}, exception{}, opKey{}, span{}, pack{}, avoidance{}, originRun{}, heldJob{}, movedJob{}, receipt{}),
 		cmpopts.IgnoreUnexported(stint.Range{}, stint.OpDone{}),
 		cmpopts.IgnoreFields(State{}, "plan", "epoch", "request", "messages", "errandAt", "errandErr", "volatile", "home"),
 		cmpopts.IgnoreFields(stage{}, "sources", "dirty", "dropped", "holds"), // what is computed or noted again

@@ -90,7 +90,7 @@ func (s *State) record(d *Delta, r Record) {
 func (s *State) attach(d *Delta, now int64, a *Attach) {
 	id := a.Node.ID
 	if s.over() && s.status != stint.CompletedErrors {
-		d.Messages = append(d.Messages, Message{Node: id, Forget: &Forget{Keep: s.keepUntil(now)}})
+		d.Messages = append(d.Messages, Message{Node: id, Forget: s.forgetting(now)})
 		return
 	}
 	i, known := s.nodeIndex(id)
@@ -115,7 +115,7 @@ func (s *State) attach(d *Delta, now int64, a *Attach) {
 	s.nodes[i].called, s.nodes[i].session, s.nodes[i].since = false, a.Session, now
 	delete(s.unanswered, i)
 	if s.resting() {
-		d.Messages = append(d.Messages, Message{Node: id, Forget: &Forget{Keep: s.keepUntil(now)}})
+		d.Messages = append(d.Messages, Message{Node: id, Forget: s.forgetting(now)})
 		return
 	}
 	s.reconcile(d, now, i, a.Holding)

@@ -60,7 +60,7 @@ func TestInputIsTouchedIfAllThatReadItFindTheSameBytes(t *testing.T) {
 		}
 		for i := range touched.Len() {
 			subset, sum := touched.Compare(i)
-			if n := touched.ops[i]; sum != 100+uint64(n) || subset.Bytes() != old.plan.Subset(n).Bytes() {
+			if n := touched.ops[i].op; sum != 100+uint64(n) || subset.Bytes() != old.plan.Subset(0, n).Bytes() {
 				t.Errorf("%s: of operation %d: %+v with sum %d", c.rule, n, subset, sum)
 			}
 			for _, p := range subset.Pieces {
@@ -76,7 +76,7 @@ func TestInputIsTouchedIfAllThatReadItFindTheSameBytes(t *testing.T) {
 func outcome(touched *Touched, now stint.Listing, different []int) string {
 	var ops, equal []string
 	for _, n := range touched.ops {
-		ops = append(ops, string('0'+rune(n)))
+		ops = append(ops, string('0'+rune(n.op)))
 	}
 	for _, i := range different {
 		touched.Different(i)

@@ -400,7 +400,7 @@ func TestOversizedAndMalformedMessagesAreRefusedToTheirAuthor(t *testing.T) {
 		})
 		s := r.dial(t.Context())
 		defer s.Close()
-		wantError(t, s.Send(link.AgentMessage{Result: &stint.ErrandResult{Text: big}}), stint.Invalid, "message_too_large")
+		wantError(t, s.Send(link.AgentMessage{Result: &stint.ErrandResult{Logs: []stint.KeptLog{{Entry: stint.LogEntry{Text: big}}}}}), stint.Invalid, "message_too_large")
 		wantError(t, s.Send(link.AgentMessage{}), stint.Internal, "0 fields")
 		if m, err := s.Receive(); err != nil || m.Forget == nil {
 			t.Fatal(m, err)

@@ -38,6 +38,8 @@ type ServerMessage struct {
 	Echo    *Echo          `json:"echo,omitempty"` // sent and consumed by this package
 	Suspend *stint.Suspend `json:"suspend,omitempty"`
 	Drop    *Drop          `json:"drop,omitempty"`
+
+	Credentials *Credentials `json:"credentials,omitempty"` // they have changed
 }
 
 // Hello is the first message of an agent: who it is and what it has.
@@ -62,6 +64,15 @@ type Welcome struct {
 	Epoch    stint.Epoch `json:"epoch"`
 	Storage  string      `json:"storage"` // URL of system storage
 	Time     int64       `json:"time"`    // the server's clock, milliseconds since 1970 UTC; nothing depends on it
+
+	Credentials *Credentials `json:"credentials,omitempty"`
+}
+
+// Credentials are all sets of credentials for object storage. A node keeps them in
+// memory alone.
+type Credentials struct {
+	Version uint64                `json:"version"` // a later one of a session is higher
+	Sets    []stint.CredentialSet `json:"sets,omitempty"`
 }
 
 // Beat says that an agent lives. It is sent every [BeatInterval].
@@ -98,6 +109,8 @@ type Forget struct {
 	// Keep is until when the node keeps the blocks for reuse by another execution,
 	// in milliseconds since 1970, unless it needs the space; 0: it removes them.
 	Keep int64 `json:"keep,omitempty"`
+	// Discard says that its logs are not to be put into storage either.
+	Discard bool `json:"discard,omitempty"`
 }
 
 // Drop says that output of operations is not needed any more: the node may remove
@@ -113,7 +126,7 @@ func (m *AgentMessage) fields() int {
 
 func (m *ServerMessage) fields() int {
 	return count(m.Welcome != nil, m.Spec != nil, m.Grant != nil, m.Retract != nil, m.Ack != nil,
-		m.Resend != nil, m.Forget != nil, m.Errand != nil, m.Echo != nil, m.Suspend != nil, m.Drop != nil)
+		m.Resend != nil, m.Forget != nil, m.Errand != nil, m.Echo != nil, m.Suspend != nil, m.Drop != nil, m.Credentials != nil)
 }
 
 func count(set ...bool) int {

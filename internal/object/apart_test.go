@@ -38,11 +38,11 @@ func TestOutputAndInputsLieApart(t *testing.T) {
 		{"/apart/a.txt", "/new", true},
 	} {
 		in, out := dir+c.input, dir+c.output
-		listing, err := List(t.Context(), []string{in})
+		listing, err := new(Access).List(t.Context(), Inputs{Locations: []string{in}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = CheckApart([]string{in}, listing, out)
+		err = new(Access).CheckApart(Inputs{Locations: []string{in}}, listing, out)
 		if (err == nil) != c.ok {
 			t.Errorf("input %q, output %q: %v", c.input, c.output, err)
 		}
@@ -50,7 +50,7 @@ func TestOutputAndInputsLieApart(t *testing.T) {
 			t.Errorf("input %q, output %q: %s %v", c.input, c.output, stint.CodeOf(err), err)
 		}
 	}
-	if err := CheckApart([]string{"range:1..9"}, stint.Listing{}, dir); err != nil {
+	if err := new(Access).CheckApart(Inputs{Locations: []string{"range:1..9"}}, stint.Listing{}, dir); err != nil {
 		t.Error(err)
 	}
 }

@@ -6,19 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"stint"
 )
 
-// Clear removes what an execution has staged below a location: its staging
-// folder, parts that an unfinished commit has renamed already, and the location
-// itself if nothing is left in it. A committed output stays. What is not there
-// is no error; Clear may be repeated.
-func Clear(ctx context.Context, location string, x stint.ExecutionID) error {
-	o, err := openFolder(location, x)
-	if err != nil {
-		return err
-	}
+// clear removes the staging folder, what a commit has renamed, and the folder if it
+// is empty then.
+func (o outputFolder) clear(ctx context.Context) error {
 	if _, err := os.Lstat(o.stagingRoot()); errors.Is(err, fs.ErrNotExist) {
 		return o.removeIfEmpty()
 	}
@@ -43,10 +35,14 @@ func (o outputFolder) clearStaging(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !committed {
-			if err := o.retreat(in); err != nil {
-				return err
-			}
+		switch {
+		case !committed:
+			err = o.retreat(in)
+		case !in.Manifest.isIncomplete():
+			err = o.putSuccess()
+		}
+		if err != nil {
+			return err
 		}
 	}
 	if err := o.clearReopened(ctx); err != nil {

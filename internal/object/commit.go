@@ -10,36 +10,11 @@ import (
 	"stint"
 )
 
-// Commit makes the staged parts the output at a location: part p of an operation
-// becomes part-NNNNN, then the manifest appears, then _SUCCESS. It returns the
-// bytes of all parts. Dead or canceled at any point, it is called again with the
-// same arguments and goes on; called again after it has succeeded, it returns the
-// same. The package's documentation has the steps. Calls for one location exclude
-// each other where the file system has locks.
-//
-// missing are operations that the output is without. It gets no _SUCCESS then, and
-// its staging folder stays: a later commit of the same execution replaces it, of
-// parts that are staged anew and of those that have their names already.
-//
-// Errors: [stint.Lost] if a staged part is missing or has another size;
-// [stint.Conflict] if another output, or another commit, is in the way; with
-// overwrite an output that is there is removed, as soon as the new one is known
-// to be whole.
-func Commit(ctx context.Context, location string, x stint.ExecutionID, program string, parts []stint.Part, overwrite bool, missing ...stint.Missing) (int64, error) {
-	o, err := openFolder(location, x)
-	if err != nil {
-		return 0, err
-	}
-	in, err := makeIntent(x, program, parts, missing)
-	if err != nil {
-		return 0, err
-	}
-	if done, err := o.isFinished(in.Manifest); err != nil || done {
-		return in.Manifest.Bytes, err
-	}
+// put takes the folder from any state to the output.
+func (o outputFolder) put(ctx context.Context, in intent, overwrite bool) error {
 	unlock, err := o.lock(ctx)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer unlock()
 	done, err := o.isCommitted(in.Manifest)
@@ -49,13 +24,10 @@ func Commit(ctx context.Context, location string, x stint.ExecutionID, program s
 	case err == nil:
 		err = o.commit(ctx, in, overwrite)
 	}
-	if err == nil {
-		err = o.finish(ctx, in)
-	}
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return in.Manifest.Bytes, nil
+	return o.finish(ctx, in)
 }
 
 // step lets a commit be stopped between any two changes.
@@ -66,24 +38,8 @@ func step(ctx context.Context) error {
 	return nil
 }
 
-// Committed reports whether this very commit has nothing left to do, and how long
-// its output is. The error is [stint.Conflict] if the execution was committed with
-// other parts.
-func Committed(location string, x stint.ExecutionID, program string, parts []stint.Part, missing ...stint.Missing) (bytes int64, done bool, err error) {
-	o, err := openFolder(location, x)
-	if err != nil {
-		return 0, false, err
-	}
-	in, err := makeIntent(x, program, parts, missing)
-	if err != nil {
-		return 0, false, err
-	}
-	done, err = o.isFinished(in.Manifest)
-	return in.Manifest.Bytes, done, err
-}
-
 // isFinished reports whether this very commit has nothing left to do.
-func (o outputFolder) isFinished(m Manifest) (bool, error) {
+func (o outputFolder) isFinished(_ context.Context, m Manifest) (bool, error) {
 	if !exists(o.path(successName)) || exists(o.staging()) {
 		return false, nil
 	}
@@ -195,7 +151,7 @@ func (o outputFolder) prepare(ctx context.Context, in intent, overwrite bool) er
 	if err != nil {
 		return err
 	}
-	if err := o.checkFree(c, overwrite); err != nil {
+	if err := checkFree(o.dir, c, overwrite); err != nil {
 		return err
 	}
 	if c.isOutput() {
@@ -206,7 +162,7 @@ func (o outputFolder) prepare(ctx context.Context, in intent, overwrite bool) er
 	if err := step(ctx); err != nil {
 		return err
 	}
-	return o.stage(intentName, in)
+	return o.stageJSON(intentName, in)
 }
 
 // checkSize reports a staged part that is not there as it was reported.
@@ -242,8 +198,8 @@ func (o outputFolder) removeOld(ctx context.Context, c contents) error {
 	return nil
 }
 
-// stage writes a value durably into the staging folder, in place of an older one.
-func (o outputFolder) stage(name string, v any) error {
+// stageJSON writes a value durably into the staging folder, in place of an older one.
+func (o outputFolder) stageJSON(name string, v any) error {
 	b, err := encodeJSON(v)
 	if err != nil {
 		return err
@@ -285,7 +241,7 @@ func (o outputFolder) renamePart(ctx context.Context, in intent, i int) error {
 }
 
 func (o outputFolder) putManifest(ctx context.Context, m Manifest) error {
-	if err := o.stage(manifestName, m); err != nil {
+	if err := o.stageJSON(manifestName, m); err != nil {
 		return err
 	}
 	if err := step(ctx); err != nil {
@@ -310,13 +266,18 @@ func (o outputFolder) finish(ctx context.Context, in intent) error {
 	if in.Manifest.isIncomplete() {
 		return o.removeIntent()
 	}
-	if err := writeFile(o.path(successName), nil); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	if err := errors.Join(syncFolder(o.dir), step(ctx)); err != nil {
+	if err := errors.Join(o.putSuccess(), step(ctx)); err != nil {
 		return err
 	}
 	return o.removeStaging()
+}
+
+// putSuccess creates _SUCCESS, unless it is there.
+func (o outputFolder) putSuccess() error {
+	if err := writeFile(o.path(successName), nil); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncFolder(o.dir)
 }
 
 func (o outputFolder) removeIntent() error {

@@ -22,11 +22,13 @@ const (
 	lockName    = "_lock"
 )
 
-// outputFolder is the folder of one execution's output.
+// outputFolder is the folder of one execution's output: a [place].
 type outputFolder struct {
 	dir       string
 	execution stint.ExecutionID
 }
+
+func (o outputFolder) String() string { return o.dir }
 
 func openFolder(location string, x stint.ExecutionID) (outputFolder, error) {
 	if _, err := stint.ParseExecutionID(string(x)); err != nil {
@@ -84,19 +86,19 @@ func (o outputFolder) contents(ctx context.Context) (contents, error) {
 	return c, nil
 }
 
-// checkFree refuses a folder in which an output would replace or join something.
+// checkFree refuses a place at which an output would replace or join something.
 //
 //nolint:revive // overwrite is the user's word, not control coupling
-func (o outputFolder) checkFree(c contents, overwrite bool) error {
+func checkFree(where string, c contents, overwrite bool) error {
 	if c.isOutput() && !overwrite {
-		return stint.Errorf(stint.Conflict, "output %q exists already: it holds %s; remove it, or run with --overwrite", o.dir, c.evidence())
+		return stint.Errorf(stint.Conflict, "output %q exists already: it holds %s; remove it, or run with --overwrite", where, c.evidence())
 	}
 	for _, name := range c.others {
 		if strings.HasPrefix(name, "part-") {
-			return stint.Errorf(stint.Conflict, "output %q holds %.80q, which cannot be replaced: name an empty or new folder", o.dir, name)
+			return stint.Errorf(stint.Conflict, "output %q holds %.80q, which cannot be replaced: name an empty or new folder", where, name)
 		}
 		if !c.success && !c.manifest {
-			return stint.Errorf(stint.Conflict, "output %q is not empty and not an output: it holds %.80q; name an empty or new folder", o.dir, name)
+			return stint.Errorf(stint.Conflict, "output %q is not empty and not an output: it holds %.80q; name an empty or new folder", where, name)
 		}
 	}
 	return nil
@@ -183,7 +185,7 @@ func (o outputFolder) removeStaging() error {
 	if len(entries) > 1 || (len(entries) == 1 && entries[0].Name() != lockName) {
 		return syncFolder(o.stagingRoot())
 	}
-	if err := os.RemoveAll(o.stagingRoot()); err != nil {
+	if err := os.RemoveAll(o.stagingRoot()); err != nil && !errors.Is(err, syscall.ENOTEMPTY) { // somebody enters, who removes it again
 		return failure(err, "remove folder %q", o.stagingRoot())
 	}
 	return syncFolder(o.dir)

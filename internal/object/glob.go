@@ -270,5 +270,17 @@ func compileClass(location string, p []symbol) (element, error) {
 }
 
 func badGlob(location string, at symbol, what string) error {
-	return stint.Errorf(stint.Invalid, "location %.80q: %s at byte %d", location, what, at.pos+1)
+	return stint.Errorf(stint.Invalid, "bad_glob: location %.80q: %s at byte %d", location, what, at.pos+1)
+}
+
+// prefix returns what every name that matches begins with.
+func (s segment) prefix() string {
+	var b []byte
+	for _, e := range s {
+		if e.kind != matchByte {
+			break
+		}
+		b = append(b, e.b)
+	}
+	return string(b)
 }

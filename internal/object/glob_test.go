@@ -81,7 +81,7 @@ func TestBadGlobSaysWhere(t *testing.T) {
 		"file:///%7B/{a":                  "{ without } at byte 13",
 		"/" + strings.Repeat("{a,b}", 10): "more than 1000 alternatives",
 	} {
-		_, err := List(t.Context(), []string{in})
+		_, err := new(Access).List(t.Context(), Inputs{Locations: []string{in}})
 		if stint.CodeOf(err) != stint.Invalid || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", in, err, want)
 		}

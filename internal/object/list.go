@@ -1,10 +1,12 @@
 package object
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,35 +23,75 @@ import (
 const (
 	MaxObjects = 1_000_000     // objects, and folders that are walked
 	MaxValues  = 1_000_000_000 // numbers of a generated range
+	MaxCuts    = 10_000_000    // operations of one object that is separated by lines
 )
 
-// List returns the objects that the inputs name, sorted by URL, each once.
+// Inputs says what a listing is of.
+type Inputs struct {
+	Locations   []string            // of a program whose input has no name
+	Named       map[string][]string // instead, of one whose inputs have names: by name
+	Lines       map[string]int64    // by name: after how many lines its objects may be cut, see [stint.Listing]; "" is the input without a name
+	Delimiters  map[string]string   // by name: what ends those lines, as text that [stint.Unescape] takes, where it is not LF
+	Compression string              // as in [stint.Request]
+}
+
+// all returns the locations of all inputs.
+func (in Inputs) all() []string {
+	out := slices.Clone(in.Locations)
+	for _, list := range in.Named {
+		out = append(out, list...)
+	}
+	return out
+}
+
+// List returns the objects that the inputs name, sorted by name of the input and
+// URL, each once.
 //
-// An input is a file, a folder (every file below it), a glob of both, or alone
-// range:FIRST..LAST, both ends included. Names that begin with a dot or an
-// underscore are left out and counted where the input does not spell them out.
-// Symbolic links are followed. A file that vanishes meanwhile is not listed; one
-// that appears meanwhile may be.
+// A location is a file, a folder (every file below it), a glob of both, the same in
+// a bucket, where a folder is what keys begin with up to a slash, one object of the
+// web, or alone range:FIRST..LAST, both ends included. Names that begin with a dot
+// or an underscore are left out and counted where the location does not spell them
+// out. Symbolic links are followed. What vanishes meanwhile is not listed; what
+// appears meanwhile may be.
 //
-// Errors: [stint.NotFound] if an input names nothing; [stint.Denied] for a file
+// Errors: [stint.NotFound] if a location names nothing; [stint.Denied] for a file
 // or folder that cannot be read; [stint.Invalid] for a location that is not
-// understood, a loop of links, something that is not a file, and more than
-// [MaxObjects].
-func List(ctx context.Context, inputs []string) (stint.Listing, error) {
-	for _, in := range inputs {
-		if strings.HasPrefix(in, "range:") {
-			return listRange(in, len(inputs))
+// understood or must not be read, a loop of links, something that is not a file,
+// more than [MaxObjects], and lines of an object that is compressed.
+func (a *Access) List(ctx context.Context, in Inputs) (stint.Listing, error) {
+	locations := in.all()
+	for _, location := range locations {
+		if strings.HasPrefix(location, "range:") {
+			return listRange(location, len(locations))
 		}
 	}
-	var l lister
-	for _, in := range inputs {
-		if err := l.input(ctx, in); err != nil {
+	l := lister{access: a}
+	for _, location := range in.Locations {
+		if err := l.input(ctx, location); err != nil {
 			return stint.Listing{}, err
 		}
 	}
-	slices.SortFunc(l.objects, func(a, b stint.Object) int { return strings.Compare(a.URL, b.URL) })
-	objects := slices.CompactFunc(l.objects, func(a, b stint.Object) bool { return a.URL == b.URL })
-	return stint.Listing{Objects: objects, Skipped: l.skipped}, nil
+	for _, name := range slices.Sorted(maps.Keys(in.Named)) {
+		l.name = name
+		for _, location := range in.Named[name] {
+			if err := l.input(ctx, location); err != nil {
+				return stint.Listing{}, err
+			}
+		}
+	}
+	slices.SortFunc(l.objects, Compare)
+	listing := stint.Listing{Objects: slices.CompactFunc(l.objects, func(a, b stint.Object) bool { return Compare(a, b) == 0 }), Skipped: l.skipped}
+	if len(in.Lines) == 0 {
+		return listing, nil
+	}
+	var err error
+	listing.Cuts, err = a.cuts(ctx, listing.Objects, in)
+	return listing, err
+}
+
+// Compare orders the objects of a listing.
+func Compare(a, b stint.Object) int {
+	return cmp.Or(strings.Compare(a.Input, b.Input), strings.Compare(a.URL, b.URL))
 }
 
 func listRange(in string, inputs int) (stint.Listing, error) {
@@ -74,6 +116,8 @@ func listRange(in string, inputs int) (stint.Listing, error) {
 
 // lister gathers what the inputs name.
 type lister struct {
+	access  *Access
+	name    string // of the input that locations belong to
 	objects []stint.Object
 	skipped int64
 	folders int
@@ -87,6 +131,16 @@ type inodeID struct {
 }
 
 func (l *lister) input(ctx context.Context, location string) error {
+	switch {
+	case isBucketLocation(location):
+		return l.bucketInput(ctx, location)
+	case isWebLocation(location):
+		o, err := l.access.listWeb(ctx, location)
+		if err != nil {
+			return failure(err, "input %.80q", shown(location))
+		}
+		return l.object(o)
+	}
 	path, err := parseLocation(location)
 	if err != nil {
 		return err
@@ -196,7 +250,12 @@ func (l *lister) file(path string, info fs.FileInfo) error {
 		}
 		return failure(err, "read %q", path)
 	}
-	l.objects = append(l.objects, stint.Object{URL: fileURL(path), Size: info.Size(), Version: Version(info)})
+	return l.object(stint.Object{URL: fileURL(path), Size: info.Size(), Version: Version(info)})
+}
+
+func (l *lister) object(o stint.Object) error {
+	o.Input = l.name
+	l.objects = append(l.objects, o)
 	return l.checkCount(len(l.objects))
 }
 
@@ -242,7 +301,7 @@ func (l *lister) folder(ctx context.Context, path string, info fs.FileInfo) erro
 
 func (*lister) checkCount(n int) error {
 	if n > MaxObjects {
-		return stint.Errorf(stint.Invalid, "more than %d objects or folders; put small files into archives", MaxObjects)
+		return stint.Errorf(stint.Invalid, "too_many_inputs: more than %d objects or folders; put small files into archives", MaxObjects)
 	}
 	return nil
 }

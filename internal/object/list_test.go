@@ -107,7 +107,7 @@ func TestListNamesEveryFileOnceInOrder(t *testing.T) {
 		for _, in := range tc.inputs {
 			inputs = append(inputs, dir+in)
 		}
-		l, err := List(t.Context(), inputs)
+		l, err := new(Access).List(t.Context(), Inputs{Locations: inputs})
 		if err != nil {
 			t.Errorf("%q: %v", tc.inputs, err)
 			continue
@@ -127,7 +127,7 @@ func TestEveryInputMustNameSomething(t *testing.T) {
 	for _, good := range []string{"/a.txt", "/*", ""} {
 		for _, bad := range []string{"/b.txt", "/*.gz"} {
 			for _, inputs := range [][]string{{dir + good, dir + bad}, {dir + bad, dir + good}} {
-				if l, err := List(t.Context(), inputs); stint.CodeOf(err) != stint.NotFound || !strings.Contains(err.Error(), bad) {
+				if l, err := new(Access).List(t.Context(), Inputs{Locations: inputs}); stint.CodeOf(err) != stint.NotFound || !strings.Contains(err.Error(), bad) {
 					t.Errorf("%q: %d objects, %v", inputs, len(l.Objects), err)
 				}
 			}
@@ -144,7 +144,7 @@ func TestListTakesURLs(t *testing.T) {
 		"/c%20d": {"c d"},
 		"/":      {"a*b", "axb", "c d"},
 	} {
-		l, err := List(t.Context(), []string{"file://" + dir + in})
+		l, err := new(Access).List(t.Context(), Inputs{Locations: []string{"file://" + dir + in}})
 		if err != nil {
 			t.Errorf("%q: %v", in, err)
 		}
@@ -161,7 +161,7 @@ func TestListFollowsLinks(t *testing.T) {
 	symlink(t, filepath.Join(other, "f.txt"), filepath.Join(dir, "file"))
 	symlink(t, other, filepath.Join(dir, "folder"))
 	symlink(t, "folder", filepath.Join(dir, "again"))
-	l, err := List(t.Context(), []string{dir})
+	l, err := new(Access).List(t.Context(), Inputs{Locations: []string{dir}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,13 +212,13 @@ func TestListRefuses(t *testing.T) {
 		"/pipe/p":        {stint.Invalid, `pipe/p" is a named pipe`},
 		"/sock":          {stint.Invalid, `sock/s" is a socket`},
 	} {
-		_, err := List(t.Context(), []string{dir + in})
+		_, err := new(Access).List(t.Context(), Inputs{Locations: []string{dir + in}})
 		if stint.CodeOf(err) != want.code || !strings.Contains(err.Error(), want.text) {
 			t.Errorf("%q: got %s %v, want %s %s", in, stint.CodeOf(err), err, want.code, want.text)
 		}
 	}
-	for in, want := range map[string]string{"/dev/null": "is a device", "rel": "not absolute", "https://x/y": "scheme"} {
-		if _, err := List(t.Context(), []string{in}); stint.CodeOf(err) != stint.Invalid || !strings.Contains(err.Error(), want) {
+	for in, want := range map[string]string{"/dev/null": "is a device", "rel": "not absolute", "ftp://x/y": "scheme"} {
+		if _, err := new(Access).List(t.Context(), Inputs{Locations: []string{in}}); stint.CodeOf(err) != stint.Invalid || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v", in, err)
 		}
 	}
@@ -269,7 +269,7 @@ func TestUnreadableIsDeniedByName(t *testing.T) {
 		"/folders/*/x.txt":  "folders/closed/x.txt",
 	} {
 		asNobody(t, func() {
-			_, err := List(t.Context(), []string{dir + in})
+			_, err := new(Access).List(t.Context(), Inputs{Locations: []string{dir + in}})
 			if stint.CodeOf(err) != stint.Denied || !strings.Contains(err.Error(), filepath.Join(dir, want)+`"`) {
 				t.Errorf("%q: got %s %v", in, stint.CodeOf(err), err)
 			}
@@ -286,7 +286,7 @@ func TestRange(t *testing.T) {
 		"range:1..1000000000": {First: 1, Count: 1e9},
 		"range:9223372036854775800..9223372036854775807": {First: 9223372036854775800, Count: 8},
 	} {
-		l, err := List(t.Context(), []string{in})
+		l, err := new(Access).List(t.Context(), Inputs{Locations: []string{in}})
 		if err != nil || l.Range == nil || *l.Range != want || l.Objects != nil {
 			t.Errorf("%s: %+v, %v", in, l, err)
 		}
@@ -296,12 +296,12 @@ func TestRange(t *testing.T) {
 		"range:1..0x5", "range: 1..5", "range:1..1000000001", "range:0..9223372036854775808",
 		"range:-9223372036854775808..9223372036854775807",
 	} {
-		if _, err := List(t.Context(), []string{in}); stint.CodeOf(err) != stint.Invalid {
+		if _, err := new(Access).List(t.Context(), Inputs{Locations: []string{in}}); stint.CodeOf(err) != stint.Invalid {
 			t.Errorf("%s: %v", in, err)
 		}
 	}
 	for _, in := range [][]string{{"range:1..5", "range:6..7"}, {"/tmp", "range:1..5"}} {
-		if _, err := List(t.Context(), in); stint.CodeOf(err) != stint.Invalid || !strings.Contains(err.Error(), "only input") {
+		if _, err := new(Access).List(t.Context(), Inputs{Locations: in}); stint.CodeOf(err) != stint.Invalid || !strings.Contains(err.Error(), "only input") {
 			t.Errorf("%s: %v", in, err)
 		}
 	}
@@ -325,7 +325,7 @@ func TestListStopsWhenCanceled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := List(ctx, []string{tree(t, "a")}); stint.CodeOf(err) != stint.Canceled {
+	if _, err := new(Access).List(ctx, Inputs{Locations: []string{tree(t, "a")}}); stint.CodeOf(err) != stint.Canceled {
 		t.Errorf("got %v", err)
 	}
 }
@@ -368,7 +368,7 @@ func TestOpenGivesWhatWasListedOrSaysWhatChanged(t *testing.T) {
 			if err := os.Chtimes(path, now, now); err != nil {
 				t.Fatal(err)
 			}
-			l, err := List(t.Context(), []string{path})
+			l, err := new(Access).List(t.Context(), Inputs{Locations: []string{path}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -413,7 +413,7 @@ func BenchmarkList(b *testing.B) {
 		}
 	}
 	for b.Loop() {
-		if l, err := List(b.Context(), []string{dir}); err != nil || len(l.Objects) != files {
+		if l, err := new(Access).List(b.Context(), Inputs{Locations: []string{dir}}); err != nil || len(l.Objects) != files {
 			b.Fatal(err)
 		}
 	}

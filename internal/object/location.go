@@ -6,7 +6,7 @@ import (
 	"stint"
 )
 
-const allowedLocations = "expected file:///absolute/path or a plain absolute path"
+const allowedLocations = "expected file:///absolute/path, a plain absolute path, s3://BUCKET/KEY, or http(s)://HOST/PATH"
 
 // symbol is one byte of a location's path.
 type symbol struct {
@@ -16,10 +16,22 @@ type symbol struct {
 }
 
 // ParseLocation checks a location and returns its URL in one spelling:
-// file:///absolute/path, without empty segments and a final slash. Glob
-// characters of the location stay glob characters. A location that cannot be
-// reached by a node, or is ambiguous, is [stint.Invalid].
+// file:///absolute/path, without empty segments and a final slash, s3://bucket/key
+// without a final slash, or a URL of the web. Glob characters of the location stay
+// glob characters. A location that cannot be reached by a node, or is ambiguous, is
+// [stint.Invalid].
 func ParseLocation(s string) (string, error) {
+	switch {
+	case isBucketLocation(s):
+		l, err := parseBucketLocation(s)
+		if err != nil {
+			return "", err
+		}
+		key, err := l.tidyKey(s)
+		return l.canonical(key), err
+	case isWebLocation(s):
+		return parseWebLocation(s)
+	}
 	path, err := parseLocation(s)
 	if err != nil {
 		return "", err
@@ -72,10 +84,8 @@ func appendEscaped(dst []byte, b byte) []byte {
 }
 
 func parseLocation(s string) ([]symbol, error) {
-	for i := range len(s) {
-		if s[i] < 0x20 || s[i] == 0x7f {
-			return nil, stint.Errorf(stint.Invalid, "location %.80q: control character at byte %d; in a URL it is written %%%02X", s, i+1, s[i])
-		}
+	if err := checkControl(s); err != nil {
+		return nil, err
 	}
 	if strings.HasPrefix(s, "/") {
 		path := make([]symbol, len(s))
@@ -93,6 +103,26 @@ func parseLocation(s string) ([]symbol, error) {
 		return nil, err
 	}
 	return tidy(s, path)
+}
+
+func checkControl(s string) error {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] == 0x7f {
+			return stint.Errorf(stint.Invalid, "location %.80q: control character at byte %d; in a URL it is written %%%02X", shown(s), i+1, s[i])
+		}
+	}
+	return nil
+}
+
+// shown is a location that could not be read as it may be shown: without what may
+// be a password.
+func shown(s string) string {
+	scheme, rest, ok := strings.Cut(s, "://")
+	i := strings.LastIndexByte(rest, '@')
+	if !ok || i < 0 || !strings.Contains(rest[:i], ":") {
+		return s
+	}
+	return scheme + "://…" + rest[i:]
 }
 
 // isGlobByte includes the comma, which separates alternatives within braces.
@@ -127,15 +157,15 @@ func decodeURLPath(s string, start int) ([]symbol, error) {
 		c := symbol{b: s[i], glob: isGlobByte(s[i]), pos: i}
 		switch s[i] {
 		case '#':
-			return nil, stint.Errorf(stint.Invalid, "location %.80q: # at byte %d begins a fragment; a # in a name is written %%23", s, i+1)
+			return nil, stint.Errorf(stint.Invalid, "bad_url: location %.80q: # at byte %d begins a fragment; a # in a name is written %%23", s, i+1)
 		case '%':
 			if i+2 >= len(s) || unhex(s[i+1]) > 15 || unhex(s[i+2]) > 15 {
-				return nil, stint.Errorf(stint.Invalid, "location %.80q: %% at byte %d is not followed by two hexadecimal digits", s, i+1)
+				return nil, stint.Errorf(stint.Invalid, "bad_url: location %.80q: %% at byte %d is not followed by two hexadecimal digits", s, i+1)
 			}
 			c.b = unhex(s[i+1])<<4 | unhex(s[i+2])
 			c.glob = false
 			if c.b == 0 || c.b == '/' {
-				return nil, stint.Errorf(stint.Invalid, "location %.80q: %s at byte %d cannot be part of a file's name", s, s[i:i+3], i+1)
+				return nil, stint.Errorf(stint.Invalid, "bad_url: location %.80q: %s at byte %d cannot be part of a file's name", s, s[i:i+3], i+1)
 			}
 			i += 2
 		}

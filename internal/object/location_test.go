@@ -61,7 +61,7 @@ func TestLocationThatCannotBeReachedIsRefused(t *testing.T) {
 		"file://":                "not absolute",
 		"file://localhost":       "not absolute",
 		"file://other/data":      `host "other"`,
-		"s3://bucket/key":        `scheme "s3" is not known here; expected file:///absolute/path or a plain absolute path`,
+		"ftp://host/key":         `scheme "ftp" is not known here; expected file:///absolute/path, a plain absolute path, s3://BUCKET/KEY`,
 		"range:1..5":             `scheme "range"`,
 		"/a/../b":                ".. at byte 4",
 		"file:///a/%2e%2E":       ".. at byte 11",

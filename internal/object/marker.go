@@ -1,6 +1,7 @@
 package object
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -27,13 +28,37 @@ type marker struct {
 	ID     uint64 `json:"id"` // drawn at random when the storage was made
 }
 
+// newMarker returns the file's bytes for a storage that is made.
+func newMarker() ([]byte, error) {
+	return encodeJSON(marker{Format: markerFormat, ID: rand.Uint64()>>1 + 1}) //nolint:gosec // tells storages apart, protects nothing
+}
+
+// decodeMarker says which storage the file's bytes are of; where is its place.
+func decodeMarker(where string, b []byte, err error) (uint64, error) {
+	var m marker
+	if err == nil {
+		err = json.Unmarshal(b, &m)
+	}
+	switch {
+	case err == nil && m.Format > markerFormat:
+		return 0, stint.Errorf(stint.Invalid, "storage %q has format %d, this version of Stint knows format %d: use a newer one", where, m.Format, markerFormat)
+	case err != nil || m.Format != markerFormat || m.ID == 0:
+		return 0, stint.Errorf(stint.Invalid, "storage %q: %s is altered or cannot be read: %v", where, markerName, err)
+	}
+	return m.ID, nil
+}
+
 // mark makes a folder a storage, unless it is one.
-func mark(dir string) error {
+func (s folderStorage) mark(context.Context) error {
+	dir := s.dir
+	if err := os.MkdirAll(filepath.Join(dir, tempFolder), 0o700); err != nil {
+		return failure(err, "open storage %q", dir)
+	}
 	path := filepath.Join(dir, markerName)
 	if exists(path) {
 		return nil
 	}
-	b, err := encodeJSON(marker{Format: markerFormat, ID: rand.Uint64()>>1 + 1}) //nolint:gosec // tells storages apart, protects nothing
+	b, err := newMarker()
 	if err != nil {
 		return err
 	}
@@ -57,10 +82,19 @@ func mark(dir string) error {
 	return syncFolder(dir)
 }
 
-// readMarker says which storage lies in a folder: [stint.Invalid] if none does.
-func readMarker(dir string) (uint64, error) {
-	path := filepath.Join(dir, markerName)
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+// marker says which storage lies in the folder.
+func (s folderStorage) marker(context.Context) (uint64, error) {
+	dir := s.dir
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return 0, stint.Errorf(stint.NotFound, "storage %q is not there", dir)
+	case err != nil:
+		return 0, failure(err, "open storage %q", dir)
+	case !info.IsDir():
+		return 0, stint.Errorf(stint.Invalid, "storage %q is not a folder", dir)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, markerName), os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, stint.Errorf(stint.Invalid, "folder %q is not a storage of Stint, or its file system is not mounted: it has no %s", dir, markerName)
 	}
@@ -68,24 +102,14 @@ func readMarker(dir string) (uint64, error) {
 		return 0, failure(err, "open storage %q", dir)
 	}
 	defer f.Close() //nolint:errcheck // only read
-	var m marker
 	b := make([]byte, maxMarker)
 	n, err := f.Read(b)
-	if err == nil {
-		err = json.Unmarshal(b[:n], &m)
-	}
-	switch {
-	case err == nil && m.Format > markerFormat:
-		return 0, stint.Errorf(stint.Invalid, "storage %q has format %d, this version of Stint knows format %d: use a newer one", dir, m.Format, markerFormat)
-	case err != nil || m.Format != markerFormat || m.ID == 0:
-		return 0, stint.Errorf(stint.Invalid, "storage %q: %s is altered or cannot be read: %v", dir, markerName, err)
-	}
-	return m.ID, nil
+	return decodeMarker(dir, b[:n], err)
 }
 
 // present is an error if the storage as a whole is not there. What is not in it
 // then says nothing, and what is written would go somewhere else.
-func (s *Storage) present() error {
+func (s folderStorage) present() error {
 	if _, err := os.Lstat(filepath.Join(s.dir, markerName)); err != nil {
 		return &stint.Error{Code: stint.Unavailable, Message: "storage " + s.dir + " is away: it has no " + markerName + "; is its file system mounted?", Err: err}
 	}
@@ -93,7 +117,7 @@ func (s *Storage) present() error {
 }
 
 // absent is what an error means that may say that a key has nothing.
-func (s *Storage) absent(err error) error {
+func (s folderStorage) absent(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		if away := s.present(); away != nil {
 			return away

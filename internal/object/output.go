@@ -12,21 +12,8 @@ import (
 	"stint"
 )
 
-// Probe finds out whether an execution can leave its output at a location and
-// creates its staging folder there: folders that are missing are created, a file
-// is written, synced, renamed and removed. What it created is gone again when it
-// refuses. It may be repeated, also when a commit of this execution has begun or
-// has left something out.
-//
-// Errors: [stint.Conflict] if there is an output already and overwrite is not
-// set, or anything else that a reader of the folder would take for data;
-// [stint.Denied], [stint.Unavailable] or [stint.Invalid], with the path, if the
-// folder cannot be written to.
-func Probe(ctx context.Context, location string, x stint.ExecutionID, overwrite bool) error {
-	o, err := openFolder(location, x)
-	if err != nil {
-		return err
-	}
+// probe creates the staging folder and tries what a commit does.
+func (o outputFolder) probe(ctx context.Context, overwrite bool) error {
 	if err := o.checkKind(); err != nil {
 		return err
 	}
@@ -38,7 +25,7 @@ func Probe(ctx context.Context, location string, x stint.ExecutionID, overwrite 
 	if err != nil {
 		return err
 	}
-	if err := o.checkFree(c, overwrite); err != nil && !begun {
+	if err := checkFree(o.dir, c, overwrite); err != nil && !begun {
 		return err
 	}
 	made, err := makeFolders(o.dir)
@@ -163,7 +150,10 @@ func (o outputFolder) removeEmptyRoot() error {
 	if err != nil || len(entries) != 1 {
 		return err
 	}
-	return os.RemoveAll(o.stagingRoot())
+	if err = os.RemoveAll(o.stagingRoot()); errors.Is(err, syscall.ENOTEMPTY) {
+		return nil // somebody enters, who removes it again
+	}
+	return err
 }
 
 func (o outputFolder) writeProbe() error {
@@ -186,7 +176,7 @@ func (o outputFolder) writeProbe() error {
 	return nil
 }
 
-// CreatePart creates a staged part of the given name, empty and open for reading
+// CreatePart creates a staged part, a file, of the given name, empty and open for reading
 // and writing, in place of an older one. Its name is durable when CreatePart
 // returns; the caller syncs its bytes before it counts as written. The staging
 // folder must be there. Without it the execution was committed or cleared, which
@@ -200,6 +190,10 @@ func CreatePart(location string, x stint.ExecutionID, name string) (*os.File, er
 	if err := checkPartName(name); err != nil {
 		return nil, err
 	}
+	return o.createPart(name)
+}
+
+func (o outputFolder) createPart(name string) (*os.File, error) {
 	path := o.staged(name)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, failure(err, "remove older part %q", path)

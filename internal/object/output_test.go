@@ -62,7 +62,7 @@ func write(t *testing.T, path, content string) {
 // stageParts writes staged parts as attempts do; the content of operation i is the i-th.
 func stageParts(t *testing.T, dir string, x stint.ExecutionID, content ...string) []stint.Part {
 	t.Helper()
-	if err := Probe(t.Context(), dir, x, true); err != nil {
+	if err := new(Access).Probe(t.Context(), dir, x, true); err != nil {
 		t.Fatal(err)
 	}
 	var parts []stint.Part
@@ -90,7 +90,7 @@ func mustCommit(t *testing.T, dir string, x stint.ExecutionID, parts []stint.Par
 	for _, p := range parts {
 		want += p.Bytes
 	}
-	got, err := Commit(t.Context(), dir, x, "prog@blake3:00", parts, overwrite)
+	got, err := new(Access).Commit(t.Context(), dir, x, "prog@blake3:00", parts, overwrite)
 	if err != nil || got != want {
 		t.Fatalf("commit: %d bytes, %v, want %d", got, err, want)
 	}
@@ -100,7 +100,7 @@ func mustCommit(t *testing.T, dir string, x stint.ExecutionID, parts []stint.Par
 func checkOutput(t *testing.T, dir string, x stint.ExecutionID, content ...string) {
 	t.Helper()
 	got := files(t, dir)
-	m, err := ReadManifest(t.Context(), dir)
+	m, err := new(Access).ReadManifest(t.Context(), dir)
 	if err != nil || m.Execution != x || m.Program != "prog@blake3:00" {
 		t.Fatalf("manifest %+v, %v", m, err)
 	}
@@ -112,7 +112,7 @@ func checkOutput(t *testing.T, dir string, x stint.ExecutionID, content ...strin
 		t.Fatalf("output: (-want +got)\n%s", d)
 	}
 	var all bytes.Buffer
-	if n, err := Copy(t.Context(), &all, dir, AllParts); err != nil || all.String() != strings.Join(content, "") || n != m.Bytes {
+	if n, err := new(Access).Copy(t.Context(), &all, dir, AllParts); err != nil || all.String() != strings.Join(content, "") || n != m.Bytes {
 		t.Fatalf("Copy gave %q, %v", all.String(), err)
 	}
 }
@@ -131,7 +131,7 @@ func TestCommitMakesTheOutputAndIsRepeatable(t *testing.T) {
 			mustCommit(t, dir, ours, parts, false)
 			checkOutput(t, dir, ours, content...)
 		}
-		if err := Clear(t.Context(), dir, ours); err != nil {
+		if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
 			t.Fatal(err)
 		}
 		checkOutput(t, dir, ours, content...)
@@ -185,7 +185,7 @@ func dieInCommit(t *testing.T, n int, overwrite bool) (dir string, parts []stint
 		mustCommit(t, dir, theirs, stageParts(t, dir, theirs, "old one\n", "old two\n", "old three\n", "old four\n"), false)
 	}
 	parts = stageParts(t, dir, ours, "one\n", "", "three\n")
-	_, err := Commit(dying{t.Context(), &n}, dir, ours, "prog@blake3:00", parts, overwrite)
+	_, err := new(Access).Commit(dying{t.Context(), &n}, dir, ours, "prog@blake3:00", parts, overwrite)
 	if err != nil && stint.CodeOf(err) != stint.Canceled {
 		t.Fatalf("step %d: %v", n, err)
 	}
@@ -223,7 +223,7 @@ func TestOutputIsWholeWheneverItExists(t *testing.T) {
 	eachDeath(t, []bool{false, true}, func(t *testing.T, dir string, _ []stint.Part, _ bool) {
 		t.Helper()
 		_, success := os.Stat(filepath.Join(dir, successName))
-		m, err := ReadManifest(t.Context(), dir)
+		m, err := new(Access).ReadManifest(t.Context(), dir)
 		if err != nil {
 			if success == nil {
 				t.Errorf("%s without a manifest: %v", successName, err)
@@ -235,7 +235,7 @@ func TestOutputIsWholeWheneverItExists(t *testing.T) {
 			want = "old one\nold two\nold three\nold four\n"
 		}
 		var all bytes.Buffer
-		_, err = Copy(t.Context(), &all, dir, AllParts)
+		_, err = new(Access).Copy(t.Context(), &all, dir, AllParts)
 		if m.Execution == theirs && success != nil {
 			return // being removed: incomplete, and Copy says so or it is still whole
 		}
@@ -249,9 +249,9 @@ func TestClearAfterDeathAtAnyStepLeavesNothingOfOurs(t *testing.T) {
 	t.Parallel()
 	eachDeath(t, []bool{false, true}, func(t *testing.T, dir string, _ []stint.Part, _ bool) {
 		t.Helper()
-		m, err := ReadManifest(t.Context(), dir)
+		m, err := new(Access).ReadManifest(t.Context(), dir)
 		committed := err == nil && m.Execution == ours
-		if err := Clear(t.Context(), dir, ours); err != nil {
+		if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
 			t.Fatal(err)
 		}
 		left := map[string]string{}
@@ -267,7 +267,7 @@ func TestClearAfterDeathAtAnyStepLeavesNothingOfOurs(t *testing.T) {
 		if committed && len(left) != 4 {
 			t.Errorf("left %v of a committed output", left)
 		}
-		if err := Clear(t.Context(), dir, ours); err != nil {
+		if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
 			t.Errorf("again: %v", err)
 		}
 	})
@@ -277,10 +277,10 @@ func TestCommitOfOtherPartsGoesBackFirst(t *testing.T) {
 	t.Parallel()
 	eachDeath(t, []bool{false}, func(t *testing.T, dir string, parts []stint.Part, overwrite bool) {
 		t.Helper()
-		if m, err := ReadManifest(t.Context(), dir); err == nil && m.Execution == ours {
+		if m, err := new(Access).ReadManifest(t.Context(), dir); err == nil && m.Execution == ours {
 			other := slices.Clone(parts)
 			other[0].Sum++
-			if _, err := Commit(t.Context(), dir, ours, "prog@blake3:00", other, overwrite); stint.CodeOf(err) != stint.Conflict {
+			if _, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", other, overwrite); stint.CodeOf(err) != stint.Conflict {
 				t.Errorf("after the manifest: %v", err)
 			}
 			return
@@ -308,7 +308,7 @@ func TestCommitWithNothingStagedChangesNothing(t *testing.T) {
 	eachDeath(t, []bool{true}, func(t *testing.T, dir string, _ []stint.Part, _ bool) {
 		t.Helper()
 		before := files(t, dir)
-		_, err := Commit(t.Context(), dir, theirs, "prog@blake3:00", nil, true)
+		_, err := new(Access).Commit(t.Context(), dir, theirs, "prog@blake3:00", nil, true)
 		if code := stint.CodeOf(err); code != stint.Lost && code != stint.Conflict {
 			t.Errorf("got %v", err)
 		}
@@ -331,11 +331,11 @@ func TestOthersStayOutOfABegunCommit(t *testing.T) {
 		if err := os.MkdirAll(filepath.Join(dir, stagingName, string(theirs)), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		_, err := Commit(t.Context(), dir, theirs, "prog@blake3:00", nil, true)
+		_, err := new(Access).Commit(t.Context(), dir, theirs, "prog@blake3:00", nil, true)
 		if stint.CodeOf(err) != stint.Conflict || !strings.Contains(err.Error(), string(ours)) {
 			t.Errorf("begun commit of %s: %v", ours, err)
 		}
-		if err := Clear(t.Context(), dir, theirs); err != nil {
+		if err := new(Access).Clear(t.Context(), dir, theirs); err != nil {
 			t.Fatal(err)
 		}
 		mustCommit(t, dir, ours, parts, overwrite)
@@ -351,7 +351,7 @@ func TestCommitGoesOnFromHalfWrittenFiles(t *testing.T) {
 		write(t, filepath.Join(dir, stagingName, string(ours), name), `{"format": 1, "exec`)
 	}
 	write(t, filepath.Join(dir, "_stint_probe"), "sti")
-	if err := Probe(t.Context(), dir, ours, false); err != nil {
+	if err := new(Access).Probe(t.Context(), dir, ours, false); err != nil {
 		t.Fatal(err)
 	}
 	mustCommit(t, dir, ours, parts, false)
@@ -396,11 +396,11 @@ func TestCommitRefusesPartsThatAreNotAsReported(t *testing.T) {
 			if tc.parts != nil {
 				tc.parts(parts)
 			}
-			_, err := Commit(t.Context(), dir, ours, "prog@blake3:00", parts, true)
+			_, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", parts, true)
 			if stint.CodeOf(err) != tc.code || !strings.Contains(err.Error(), tc.text) {
 				t.Errorf("got %s %v", stint.CodeOf(err), err)
 			}
-			if err := Clear(t.Context(), dir, ours); err != nil {
+			if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
 				t.Fatal(err)
 			}
 			checkOutput(t, dir, theirs, "old\n") // not touched
@@ -422,7 +422,7 @@ func TestPartDamagedInABegunCommitIsLost(t *testing.T) {
 		if err := os.Truncate(path, 1); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Commit(t.Context(), dir, ours, "prog@blake3:00", parts, overwrite); stint.CodeOf(err) != stint.Lost {
+		if _, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", parts, overwrite); stint.CodeOf(err) != stint.Lost {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -432,18 +432,18 @@ func TestFinishedCommitIsRepeatedWithoutWriting(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "out")
 	parts := stageParts(t, dir, ours, "one\n")
-	if _, done, err := Committed(dir, ours, "prog@blake3:00", parts); done || err != nil {
+	if _, done, err := new(Access).Committed(t.Context(), dir, ours, "prog@blake3:00", parts); done || err != nil {
 		t.Errorf("committed before: %v, %v", done, err)
 	}
 	mustCommit(t, dir, ours, parts, false)
-	if n, done, err := Committed(dir, ours, "prog@blake3:00", parts); !done || n != 4 || err != nil {
+	if n, done, err := new(Access).Committed(t.Context(), dir, ours, "prog@blake3:00", parts); !done || n != 4 || err != nil {
 		t.Errorf("committed: %v, %d bytes, %v", done, n, err)
 	}
 	if err := os.Chmod(filepath.Dir(filepath.Dir(dir)), 0o755); err != nil { //nolint:gosec // the other user must reach it
 		t.Fatal(err)
 	}
 	asNobody(t, func() {
-		if n, err := Commit(t.Context(), dir, ours, "prog@blake3:00", parts, false); err != nil || n != 4 {
+		if n, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", parts, false); err != nil || n != 4 {
 			t.Errorf("%d bytes, %v", n, err)
 		}
 	})
@@ -455,10 +455,10 @@ func TestCommitNeverReplacesWithoutOverwrite(t *testing.T) {
 		dir := t.TempDir()
 		parts := stageParts(t, dir, ours, "one\n", "two\n")
 		write(t, filepath.Join(dir, name), "somebody's")
-		if _, err := Commit(t.Context(), dir, ours, "prog@blake3:00", parts, false); stint.CodeOf(err) != stint.Conflict {
+		if _, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", parts, false); stint.CodeOf(err) != stint.Conflict {
 			t.Errorf("%s in the way: %v", name, err)
 		}
-		if err := Clear(t.Context(), dir, ours); err != nil {
+		if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
 			t.Fatal(err)
 		}
 		if d := cmp.Diff(map[string]string{name: "somebody's"}, files(t, dir)); d != "" {
@@ -477,10 +477,10 @@ func TestPartThatAppearsInABegunCommitStays(t *testing.T) {
 			return
 		}
 		write(t, filepath.Join(dir, "part-00002"), "x\n")
-		if _, err := Commit(t.Context(), dir, ours, "prog@blake3:00", parts, overwrite); stint.CodeOf(err) != stint.Conflict {
+		if _, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", parts, overwrite); stint.CodeOf(err) != stint.Conflict {
 			t.Errorf("got %v", err)
 		}
-		if err := Clear(t.Context(), dir, ours); err != nil {
+		if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
 			t.Fatal(err)
 		}
 		if d := cmp.Diff(map[string]string{"part-00002": "x\n"}, files(t, dir)); d != "" {
@@ -496,7 +496,7 @@ func TestLateCommitDoesNotUndoANewerOutput(t *testing.T) {
 	mustCommit(t, dir, ours, parts, true)
 	mustCommit(t, dir, theirs, stageParts(t, dir, theirs, "new\n"), true)
 	for _, p := range [][]stint.Part{parts, nil} {
-		if _, err := Commit(t.Context(), dir, ours, "prog@blake3:00", p, true); stint.CodeOf(err) != stint.Lost {
+		if _, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", p, true); stint.CodeOf(err) != stint.Lost {
 			t.Errorf("got %v", err)
 		}
 		checkOutput(t, dir, theirs, "new\n")
@@ -510,7 +510,7 @@ func TestCommitsAtTheSameTimeMakeOneOutput(t *testing.T) {
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {
-			if n, err := Commit(t.Context(), dir, ours, "prog@blake3:00", parts, true); err != nil || n != 14 {
+			if n, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", parts, true); err != nil || n != 14 {
 				t.Errorf("%d bytes, %v", n, err)
 			}
 		})
@@ -525,8 +525,8 @@ func TestOneOfTwoExecutionsWins(t *testing.T) {
 	a, b := stageParts(t, dir, ours, "a\n", "a\n"), stageParts(t, dir, theirs, "b\n", "b\n")
 	var errs [2]error
 	var group sync.WaitGroup
-	group.Go(func() { _, errs[0] = Commit(t.Context(), dir, ours, "prog@blake3:00", a, false) })
-	group.Go(func() { _, errs[1] = Commit(t.Context(), dir, theirs, "prog@blake3:00", b, false) })
+	group.Go(func() { _, errs[0] = new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", a, false) })
+	group.Go(func() { _, errs[1] = new(Access).Commit(t.Context(), dir, theirs, "prog@blake3:00", b, false) })
 	group.Wait()
 	winner, content, loser, err := ours, "a\n", theirs, errs[1]
 	if errs[0] != nil {
@@ -535,7 +535,7 @@ func TestOneOfTwoExecutionsWins(t *testing.T) {
 	if stint.CodeOf(err) != stint.Conflict {
 		t.Errorf("got %v", errs)
 	}
-	if err := Clear(t.Context(), dir, loser); err != nil {
+	if err := new(Access).Clear(t.Context(), dir, loser); err != nil {
 		t.Fatal(err)
 	}
 	checkOutput(t, dir, winner, content, content)
@@ -570,7 +570,7 @@ func TestProbe(t *testing.T) {
 			dir := tree(t, tc.have...)
 			before := files(t, dir)
 			for range 2 { // it may be repeated
-				err := Probe(t.Context(), dir, ours, tc.overwrite)
+				err := new(Access).Probe(t.Context(), dir, ours, tc.overwrite)
 				if tc.code == "" && err != nil {
 					t.Fatal(err)
 				}
@@ -624,7 +624,7 @@ func TestProbeOfAPlaceThatCannotBeWritten(t *testing.T) {
 		"/sealed":          {stint.Denied, "sealed"}, // its _stint can be written, but not renamed out of
 	} {
 		asNobody(t, func() {
-			err := Probe(t.Context(), dir+in, ours, false)
+			err := new(Access).Probe(t.Context(), dir+in, ours, false)
 			if stint.CodeOf(err) != want.code || !strings.Contains(err.Error(), want.text) {
 				t.Errorf("%s: got %s %v", in, stint.CodeOf(err), err)
 			}
@@ -634,11 +634,11 @@ func TestProbeOfAPlaceThatCannotBeWritten(t *testing.T) {
 		t.Errorf("refusals left something: (-before +after)\n%s", d)
 	}
 	for _, in := range []string{"/proc/stint/out", "s3://bucket/out", "out", "/dev/null"} {
-		if err := Probe(t.Context(), in, ours, false); err == nil {
+		if err := new(Access).Probe(t.Context(), in, ours, false); err == nil {
 			t.Errorf("%s: accepted", in)
 		}
 	}
-	if err := Probe(t.Context(), t.TempDir(), "x-../../etc", false); stint.CodeOf(err) != stint.Invalid {
+	if err := new(Access).Probe(t.Context(), t.TempDir(), "x-../../etc", false); stint.CodeOf(err) != stint.Invalid {
 		t.Errorf("hostile execution id: %v", err)
 	}
 }
@@ -647,7 +647,7 @@ func TestProbeThatStopsLeavesNoFolders(t *testing.T) {
 	t.Parallel()
 	for n := 0; ; n++ {
 		dir, left := t.TempDir(), n
-		err := Probe(dying{t.Context(), &left}, filepath.Join(dir, "a", "b"), ours, false)
+		err := new(Access).Probe(dying{t.Context(), &left}, filepath.Join(dir, "a", "b"), ours, false)
 		if err == nil {
 			break
 		}
@@ -663,7 +663,7 @@ func TestCreatePart(t *testing.T) {
 	if _, err := CreatePart(dir, ours, "p"); stint.CodeOf(err) != stint.Unavailable {
 		t.Errorf("before the probe: %v", err)
 	}
-	if err := Probe(t.Context(), dir, ours, false); err != nil {
+	if err := new(Access).Probe(t.Context(), dir, ours, false); err != nil {
 		t.Fatal(err)
 	}
 	for _, content := range []string{"first, longer", "second"} {
@@ -696,17 +696,17 @@ func TestStagingThatIsGoneForGoodIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	cases := map[string]func(dir string) error{
 		"committed": func(dir string) error {
-			_, err := Commit(t.Context(), dir, ours, "p", nil, false)
+			_, err := new(Access).Commit(t.Context(), dir, ours, "p", nil, false)
 			return err
 		},
 		"somebody else has committed": func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, manifestName), []byte(`{"format":1,"execution":"`+string(theirs)+`","program":"p","parts":[],"bytes":0}`), 0o600)
 		},
-		"others are staging": func(dir string) error { return Probe(t.Context(), dir, theirs, false) },
+		"others are staging": func(dir string) error { return new(Access).Probe(t.Context(), dir, theirs, false) },
 	}
 	for name, make := range cases {
 		dir := t.TempDir()
-		if err := Probe(t.Context(), dir, ours, false); err != nil {
+		if err := new(Access).Probe(t.Context(), dir, ours, false); err != nil {
 			t.Fatal(err)
 		}
 		if err := make(dir); err != nil {
@@ -724,19 +724,19 @@ func TestStagingThatIsGoneForGoodIsNotWaitedFor(t *testing.T) {
 func TestClearRemovesOnlyItsOwn(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "out")
-	if err := Clear(t.Context(), dir, ours); err != nil {
+	if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
 		t.Errorf("nothing there: %v", err)
 	}
 	stageParts(t, dir, ours, "a")
 	stageParts(t, dir, theirs, "b")
-	if err := Clear(t.Context(), dir, ours); err != nil {
+	if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{"_stint": "/", "_stint/_lock": "", "_stint/" + string(theirs): "/", "_stint/" + string(theirs) + "/op-a-1": "b"}
 	if d := cmp.Diff(want, files(t, dir)); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
-	if err := Clear(t.Context(), dir, theirs); err != nil {
+	if err := new(Access).Clear(t.Context(), dir, theirs); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
@@ -762,7 +762,7 @@ func TestCopyFindsWhatIsNotWhole(t *testing.T) {
 		if err := tc.damage(dir); err != nil {
 			t.Fatal(err)
 		}
-		n, err := Copy(t.Context(), io.Discard, dir, AllParts)
+		n, err := new(Access).Copy(t.Context(), io.Discard, dir, AllParts)
 		if stint.CodeOf(err) != stint.Invalid || !strings.Contains(err.Error(), tc.text) || n != tc.written {
 			t.Errorf("%s: %d bytes, %v", name, n, err)
 		}
@@ -774,15 +774,15 @@ func TestCopyOfOnePart(t *testing.T) {
 	dir := t.TempDir()
 	mustCommit(t, dir, ours, stageParts(t, dir, ours, "one\n", "two\n"), false)
 	var out bytes.Buffer
-	if n, err := Copy(t.Context(), &out, "file://"+dir, 1); err != nil || n != 4 || out.String() != "two\n" {
+	if n, err := new(Access).Copy(t.Context(), &out, "file://"+dir, 1); err != nil || n != 4 || out.String() != "two\n" {
 		t.Errorf("got %q, %v", out.String(), err)
 	}
 	for _, part := range []int{2, -2} {
-		if _, err := Copy(t.Context(), &out, dir, part); stint.CodeOf(err) != stint.NotFound {
+		if _, err := new(Access).Copy(t.Context(), &out, dir, part); stint.CodeOf(err) != stint.NotFound {
 			t.Errorf("part %d: %v", part, err)
 		}
 	}
-	if _, err := Copy(t.Context(), &out, t.TempDir(), AllParts); stint.CodeOf(err) != stint.NotFound {
+	if _, err := new(Access).Copy(t.Context(), &out, t.TempDir(), AllParts); stint.CodeOf(err) != stint.NotFound {
 		t.Errorf("no output: %v", err)
 	}
 }
@@ -837,7 +837,7 @@ func BenchmarkPartsAndCommit(b *testing.B) {
 	const count = 1000
 	for b.Loop() {
 		dir := b.TempDir()
-		if err := Probe(b.Context(), dir, ours, false); err != nil {
+		if err := new(Access).Probe(b.Context(), dir, ours, false); err != nil {
 			b.Fatal(err)
 		}
 		parts := make([]stint.Part, count)
@@ -854,7 +854,7 @@ func BenchmarkPartsAndCommit(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		if _, err := Commit(b.Context(), dir, ours, "p", parts, false); err != nil {
+		if _, err := new(Access).Commit(b.Context(), dir, ours, "p", parts, false); err != nil {
 			b.Fatal(err)
 		}
 	}

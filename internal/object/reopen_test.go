@@ -42,7 +42,7 @@ func incomplete(t *testing.T, dir string) []stint.Part {
 	t.Helper()
 	parts := stageParts(t, dir, ours, "one\n", "three without two\n")
 	parts[0].Op = 2 // they come in reverse
-	n, err := Commit(t.Context(), dir, ours, "prog@blake3:00", parts, false, lacking("map-1"))
+	n, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", parts, false, lacking("map-1"))
 	if err != nil || n != 22 {
 		t.Fatal(n, err)
 	}
@@ -68,10 +68,10 @@ func TestAnUnfinishedCommitIsNotInTheWayOfItsOwnExecution(t *testing.T) {
 		}
 	}
 	for _, dir := range []string{lacks, begun} {
-		if err := Probe(t.Context(), dir, ours, false); err != nil {
+		if err := new(Access).Probe(t.Context(), dir, ours, false); err != nil {
 			t.Error(err)
 		}
-		if err := Probe(t.Context(), dir, theirs, false); stint.CodeOf(err) != stint.Conflict {
+		if err := new(Access).Probe(t.Context(), dir, theirs, false); stint.CodeOf(err) != stint.Conflict {
 			t.Errorf("another execution: %v", err)
 		}
 	}
@@ -82,7 +82,7 @@ func TestAnOutputThatIsWithoutSomethingSaysSoAndIsNoSuccess(t *testing.T) {
 	dir := t.TempDir()
 	incomplete(t, dir)
 	for range 2 {
-		m, err := ReadManifest(t.Context(), dir)
+		m, err := new(Access).ReadManifest(t.Context(), dir)
 		if err != nil || len(m.Missing) != 1 || m.Missing[0] != (ManifestMissing{Operation: "map-1", Reason: "exit status 1"}) {
 			t.Fatalf("%+v %v", m, err)
 		}
@@ -90,18 +90,18 @@ func TestAnOutputThatIsWithoutSomethingSaysSoAndIsNoSuccess(t *testing.T) {
 			t.Error(files(t, dir))
 		}
 		var all bytes.Buffer
-		if _, err := Copy(t.Context(), &all, dir, AllParts); err != nil || all.String() != "one\nthree without two\n" {
+		if _, err := new(Access).Copy(t.Context(), &all, dir, AllParts); err != nil || all.String() != "one\nthree without two\n" {
 			t.Error(all.String(), err)
 		}
 		// Another execution may come and go.
 		if err := os.MkdirAll(filepath.Join(dir, stagingName, string(theirs)), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := Clear(t.Context(), dir, theirs); err != nil {
+		if err := new(Access).Clear(t.Context(), dir, theirs); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := Clear(t.Context(), dir, ours); err != nil {
+	if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
 		t.Fatal(err)
 	}
 	if exists(filepath.Join(dir, stagingName)) || !exists(filepath.Join(dir, manifestName)) {
@@ -114,7 +114,7 @@ func TestACommitWithoutSomethingIsRepeatable(t *testing.T) {
 	dir := t.TempDir()
 	parts := stageParts(t, dir, ours, "one\n")
 	for range 3 {
-		if n, err := Commit(t.Context(), dir, ours, "prog@blake3:00", parts, false, lacking("map-1")); n != 4 || err != nil {
+		if n, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", parts, false, lacking("map-1")); n != 4 || err != nil {
 			t.Fatal(n, err)
 		}
 	}
@@ -136,7 +136,7 @@ func TestARetryThatIsNotWholeLeavesTheOutputAsItIs(t *testing.T) {
 	parts := incomplete(t, dir)
 	parts[1].Name = "op-b-3" // not staged
 	before := files(t, dir)
-	if _, err := Commit(t.Context(), dir, ours, "prog@blake3:00", parts, true); stint.CodeOf(err) != stint.Lost {
+	if _, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", parts, true); stint.CodeOf(err) != stint.Lost {
 		t.Error(err)
 	}
 	if d := cmp.Diff(before, files(t, dir)); d != "" {
@@ -151,7 +151,7 @@ func eachDeathOfARetry(t *testing.T, f func(t *testing.T, dir string, parts []st
 		dir := filepath.Join(t.TempDir(), "out")
 		parts := incomplete(t, dir)
 		left := n
-		_, err := Commit(dying{t.Context(), &left}, dir, ours, "prog@blake3:00", parts, false)
+		_, err := new(Access).Commit(dying{t.Context(), &left}, dir, ours, "prog@blake3:00", parts, false)
 		if err != nil && stint.CodeOf(err) != stint.Canceled {
 			t.Fatalf("step %d: %v", n, err)
 		}
@@ -169,13 +169,13 @@ func TestARetryGoesOnAfterDeathAtAnyStep(t *testing.T) {
 	t.Parallel()
 	eachDeathOfARetry(t, func(t *testing.T, dir string, parts []stint.Part) {
 		t.Helper()
-		if m, err := ReadManifest(t.Context(), dir); err == nil {
+		if m, err := new(Access).ReadManifest(t.Context(), dir); err == nil {
 			want := "one\ntwo\nthree\n"
 			if m.isIncomplete() {
 				want = "one\nthree without two\n"
 			}
 			var all bytes.Buffer
-			if _, err := Copy(t.Context(), &all, dir, AllParts); err != nil || all.String() != want {
+			if _, err := new(Access).Copy(t.Context(), &all, dir, AllParts); err != nil || all.String() != want {
 				t.Errorf("an output that exists gives %q, %v", all.String(), err)
 			}
 		}
@@ -188,8 +188,8 @@ func TestClearAfterARetryDiedLeavesAWholeOutputOrNone(t *testing.T) {
 	t.Parallel()
 	eachDeathOfARetry(t, func(t *testing.T, dir string, _ []stint.Part) {
 		t.Helper()
-		_, before := ReadManifest(t.Context(), dir)
-		if err := Clear(t.Context(), dir, ours); err != nil {
+		_, before := new(Access).ReadManifest(t.Context(), dir)
+		if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
 			t.Fatal(err)
 		}
 		if before != nil {
@@ -199,7 +199,7 @@ func TestClearAfterARetryDiedLeavesAWholeOutputOrNone(t *testing.T) {
 			return
 		}
 		var all bytes.Buffer
-		if _, err := Copy(t.Context(), &all, dir, AllParts); err != nil || !strings.HasPrefix(all.String(), "one\n") {
+		if _, err := new(Access).Copy(t.Context(), &all, dir, AllParts); err != nil || !strings.HasPrefix(all.String(), "one\n") {
 			t.Error(all.String(), err)
 		}
 	})
@@ -212,7 +212,7 @@ func TestStagedPartsThatAreNotWhatTheyWereAreNamed(t *testing.T) {
 	var faults []string
 	look := func(ctx context.Context, location string) error {
 		faults = nil
-		return CheckStaged(ctx, location, ours, parts, func(p stint.Part, err error) { faults = append(faults, p.Name+": "+err.Error()) })
+		return new(Access).CheckStaged(ctx, location, ours, parts, func(p stint.Part, err error) { faults = append(faults, p.Name+": "+err.Error()) })
 	}
 	if err := look(t.Context(), dir); err != nil || faults != nil {
 		t.Error(faults, err)
@@ -245,18 +245,18 @@ func TestAPartIsAdoptedIfItStillIsWhatItWas(t *testing.T) {
 	if err := os.Remove(filepath.Join(from, partName(2))); err != nil {
 		t.Fatal(err)
 	}
-	if err := Probe(t.Context(), dir, ours, false); err != nil {
+	if err := new(Access).Probe(t.Context(), dir, ours, false); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // also again
-		part, err := Adopt(t.Context(), from, dir, ours, stint.Part{Op: 0, Bytes: 4, Sum: xxh3.HashString("one\n")})
+		part, err := new(Access).Adopt(t.Context(), from, dir, ours, stint.Part{Op: 0, Bytes: 4, Sum: xxh3.HashString("one\n")})
 		if err != nil || part.Op != 0 || files(t, dir)[filepath.Join(stagingName, string(ours), part.Name)] != "one\n" {
 			t.Fatal(part, err)
 		}
 	}
 	for op, want := range map[uint32]stint.Code{1: stint.Lost, 2: stint.NotFound} {
 		content := map[uint32]string{1: "two\n", 2: "three\n"}[op]
-		_, err := Adopt(t.Context(), from, dir, ours, stint.Part{Op: op, Bytes: int64(len(content)), Sum: xxh3.HashString(content)})
+		_, err := new(Access).Adopt(t.Context(), from, dir, ours, stint.Part{Op: op, Bytes: int64(len(content)), Sum: xxh3.HashString(content)})
 		if stint.CodeOf(err) != want {
 			t.Errorf("part %d: %v", op, err)
 		}

@@ -3,7 +3,6 @@ package object
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 
@@ -12,20 +11,11 @@ import (
 	"stint"
 )
 
-// CheckStaged calls fault with each of the parts that an execution has staged
-// below a location and that are missing there or have another size. The error it
-// returns is what keeps it from looking.
-func CheckStaged(ctx context.Context, location string, x stint.ExecutionID, parts []stint.Part, fault func(stint.Part, error)) error {
-	o, err := openFolder(location, x)
-	if err != nil {
-		return err
-	}
+// checkStaged looks at staged files.
+func (o outputFolder) checkStaged(ctx context.Context, parts []stint.Part, fault func(stint.Part, error)) error {
 	for _, p := range parts {
 		if err := ctx.Err(); err != nil {
 			return &stint.Error{Code: stint.Canceled, Message: "look at staged parts", Err: err}
-		}
-		if err := checkPartName(p.Name); err != nil {
-			return err
 		}
 		err := checkSize(o.staged(p.Name), p.Bytes)
 		if err != nil && stint.CodeOf(err) != stint.Lost {
@@ -38,37 +28,33 @@ func CheckStaged(ctx context.Context, location string, x stint.ExecutionID, part
 	return nil
 }
 
-// Adopt stages a part of an output at another location, from, which has it under
-// its number. The bytes are copied and must be those that the part says; the
-// staged part is durable when Adopt returns. The error is [stint.NotFound] if the
-// part is not there and [stint.Lost] if it is not what it was.
-func Adopt(ctx context.Context, from, location string, x stint.ExecutionID, part stint.Part) (stint.Part, error) {
-	source, err := openFolder(from, x)
+// stage copies what is read into a staged part, durably, if it is what the part says.
+func (o outputFolder) stage(ctx context.Context, part stint.Part, from io.Reader) error {
+	to, err := o.createPart(part.Name)
 	if err != nil {
-		return stint.Part{}, err
+		return err
 	}
-	path := source.path(partName(part.Op))
-	if !exists(path) {
-		return stint.Part{}, stint.Errorf(stint.NotFound, "part %q is not there", path)
-	}
-	if err := checkSize(path, part.Bytes); err != nil {
-		return stint.Part{}, err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return stint.Part{}, failure(err, "open part %q", path)
-	}
-	defer f.Close() //nolint:errcheck // only read
-	part.Name = fmt.Sprintf("part-%05d.adopted", part.Op)
-	to, err := CreatePart(location, x, part.Name)
-	if err != nil {
-		return stint.Part{}, err
-	}
-	err = copySame(ctx, to, f, part)
+	err = copySame(ctx, to, from, part)
 	if err = errors.Join(err, to.Close()); err != nil {
-		return stint.Part{}, failure(errors.Join(err, os.Remove(to.Name())), "adopt part %q", path)
+		return errors.Join(err, os.Remove(to.Name()))
 	}
-	return part, nil
+	return nil
+}
+
+// stageFile copies a file into a staged part, durably.
+func (o outputFolder) stageFile(ctx context.Context, name string, from *os.File, size int64) error {
+	to, err := o.createPart(name)
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyBuffer(onlyWriter{to}, &stoppingReader{ctx.Err, io.NewSectionReader(from, 0, size)}, make([]byte, copyBuffered))
+	if err == nil {
+		err = to.Sync()
+	}
+	if err = errors.Join(err, to.Close()); err != nil {
+		return failure(errors.Join(err, os.Remove(to.Name())), "stage part %q", to.Name())
+	}
+	return nil
 }
 
 // copySame copies the bytes of a part, durably, if they are what they were.

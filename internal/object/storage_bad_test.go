@@ -63,7 +63,7 @@ func TestAStorageThatVanishedIsAwayAndNothingIsWrittenInItsPlace(t *testing.T) {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
-			if _, err := FindStorage(dir); err == nil {
+			if _, err := new(Access).FindStorage(t.Context(), dir); err == nil {
 				t.Error("it is found")
 			}
 			if after := listed(t, dir); after != before {
@@ -108,7 +108,7 @@ func TestAMarkerThatMakesNoSenseIsRefused(t *testing.T) {
 	} {
 		check(t, os.RemoveAll(path))
 		check(t, c.put())
-		if _, err := FindStorage(dir); stint.CodeOf(err) != stint.Invalid || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), dir) {
+		if _, err := new(Access).FindStorage(t.Context(), dir); stint.CodeOf(err) != stint.Invalid || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), dir) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -121,7 +121,7 @@ func TestAStorageIsTheSameWhoeverMakesIt(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range ids {
 		wg.Go(func() {
-			s, err := OpenStorage(dir)
+			s, err := new(Access).OpenStorage(t.Context(), dir)
 			if err != nil {
 				t.Error(err)
 				return
@@ -225,7 +225,7 @@ func TestAStorageThatCannotBeReliedOnIsRefused(t *testing.T) {
 
 	full := t.TempDir() + "/full"
 	mount(full, "size=64k")
-	s, err := OpenStorage(full)
+	s, err := new(Access).OpenStorage(t.Context(), full)
 	check(t, err)
 	put(t, s, "saved/x/a", "kept")
 	err = s.Put(t.Context(), "saved/x/a", io.LimitReader(zeros{}, 1<<20))

@@ -1,10 +1,19 @@
 package plan
 
 import (
+	"sort"
+
 	"github.com/zeebo/xxh3"
 
 	"stint"
 )
+
+// cutter makes the cuts of one stage that reads the input.
+type cutter struct {
+	plan  *Plan
+	split stint.Split
+	cuts  []cut
+}
 
 // share is a run of the listing that is cut by itself: one part of the output,
 // or everything where parts do not matter. It is objects from … to-1, or, where
@@ -14,39 +23,42 @@ type share struct {
 	offset, length int64
 }
 
-// cutAll makes the plan's cuts where parts do not matter.
-func (p *Plan) cutAll(split stint.Split) {
-	p.cutShare(share{to: len(p.Listing.Objects)}, split)
-}
-
-// cutParts makes the plan's cuts part by part, and returns the first operation
-// of each part and the number of all operations.
-func (p *Plan) cutParts(split stint.Split) []uint32 {
+// cutParts makes the cuts of objects from … to-1 part by part, and returns the
+// first operation of each part and the number of all operations.
+func (c *cutter) cutParts(from, to int) []uint32 {
 	var parts []uint32
-	for _, s := range shares(p.Listing.Objects, split) {
-		before := len(p.cuts)
-		p.cutShare(s, split)
-		if len(p.cuts) > before {
+	for _, s := range c.shares(from, to) {
+		before := len(c.cuts)
+		c.cutShare(s)
+		if len(c.cuts) > before {
 			parts = append(parts, uint32(before))
 		}
 	}
-	return append(parts, uint32(len(p.cuts)))
+	return append(parts, uint32(len(c.cuts)))
 }
 
-// shares separates a listing into parts, by size and names alone. An object of
-// more than [PartBytes] that may be cut is several parts; runs of others are
-// separated into parts of at most so much.
-func shares(objects []stint.Object, split stint.Split) []share {
+func (c *cutter) object(i int) *stint.Object { return &c.plan.Listing.Objects[i] }
+
+// whole reports whether an object is never cut: all of it is one record, or it
+// must be read from its beginning.
+func (c *cutter) whole(i int) bool {
+	return c.split == stint.SplitFiles || stint.CodecOf(c.object(i).URL, c.plan.Spec.Compression) != stint.Plain
+}
+
+// shares separates objects from … to-1 into parts, by size and names alone. An
+// object of more than [PartBytes] that may be cut is several parts; runs of others
+// are separated into parts of at most so much.
+func (c *cutter) shares(from, to int) []share {
 	var out []share
-	from := 0
 	end := func(to int) {
-		for _, n := range separate(objects[from:to], PartBytes, func(o stint.Object) int64 { return o.Size }) {
+		for _, n := range separate(c.plan.Listing.Objects[from:to], PartBytes, func(o stint.Object) int64 { return o.Size }) {
 			out = append(out, share{from: from, to: from + n})
 			from += n
 		}
 	}
-	for i, o := range objects {
-		if o.Size <= PartBytes || split == stint.SplitFiles {
+	for i := from; i < to; i++ {
+		o := c.object(i)
+		if o.Size <= PartBytes || c.whole(i) {
 			continue
 		}
 		end(i)
@@ -55,48 +67,111 @@ func shares(objects []stint.Object, split stint.Split) []share {
 		}
 		from = i + 1
 	}
-	end(len(objects))
+	end(to)
 	return out
 }
 
 // cutShare cuts one share into operations: objects over the subset size at its
 // multiples, runs of smaller ones packed. Without packing every object is by itself.
-func (p *Plan) cutShare(s share, split stint.Split) {
-	if s.length > 0 {
-		p.cutObject(s.from, s.offset, s.offset+s.length)
+func (c *cutter) cutShare(s share) {
+	switch {
+	case c.split == stint.SplitCount:
+		c.cutLines(s)
+		return
+	case s.length > 0:
+		c.cutObject(s.from, s.offset, s.offset+s.length)
 		return
 	}
-	size, wholes := p.Choice.SubsetSize, split == stint.SplitFiles
+	size := c.plan.Choice.SubsetSize
 	from := s.from // of the run of objects to be packed that ends before i
 	for i := s.from; i < s.to; i++ {
-		o := p.Listing.Objects[i]
-		if wholes {
-			p.cuts = append(p.cuts, cut{object: uint32(i), count: 1})
-			from = i + 1
+		o := c.object(i)
+		if c.split != stint.SplitFiles && o.Size > 0 && o.Size <= size && !c.plan.Choice.Exact {
 			continue
 		}
-		if o.Size > 0 && o.Size <= size && !p.Choice.Exact {
-			continue
+		c.pack(from, i)
+		if c.split == stint.SplitFiles || o.Size > 0 && c.whole(i) {
+			c.cuts = append(c.cuts, cut{object: uint32(i), count: 1})
+		} else {
+			c.cutObject(i, 0, o.Size)
 		}
-		p.pack(from, i)
-		p.cutObject(i, 0, o.Size)
 		from = i + 1
 	}
-	p.pack(from, s.to)
+	c.pack(from, s.to)
 }
 
-func (p *Plan) cutObject(object int, from, to int64) {
-	for off := from; off < to; off += p.Choice.SubsetSize {
-		p.cuts = append(p.cuts, cut{object: uint32(object), offset: off, length: min(p.Choice.SubsetSize, to-off)})
+// cutObject cuts a part of an object at multiples of the subset size. With too
+// many operations it stops: then there is no plan.
+func (c *cutter) cutObject(object int, from, to int64) {
+	size := c.plan.Choice.SubsetSize
+	for off := from; off < to && len(c.cuts) <= MaxOperations; off += size {
+		c.cuts = append(c.cuts, cut{object: uint32(object), offset: off, length: min(size, to-off)})
 	}
+}
+
+// cutLines cuts the objects of a share where the listing says that so many lines
+// end, and nothing is packed.
+func (c *cutter) cutLines(s share) {
+	for i := s.from; i < s.to; i++ {
+		size, at := c.object(i).Size, c.plan.cutsOf(i)
+		from, to := s.offset, s.offset+s.length
+		if s.length == 0 {
+			to = size
+		}
+		n := sort.Search(len(at), func(n int) bool { return at[n] >= max(from, 1) })
+		if from == 0 && to > 0 { // the first begins where the object does
+			c.cuts = append(c.cuts, cut{object: uint32(i), length: endOf(at, n, size)})
+		}
+		for ; n < len(at) && at[n] < to; n++ {
+			c.cuts = append(c.cuts, cut{object: uint32(i), offset: at[n], length: endOf(at, n+1, size) - at[n]})
+		}
+	}
+}
+
+func endOf(at []int64, n int, size int64) int64 {
+	if n < len(at) {
+		return at[n]
+	}
+	return size
+}
+
+// cutsOf returns where operations begin in an object that is separated by lines,
+// without the first.
+func (p *Plan) cutsOf(object int) []int64 {
+	if p.Listing.Cuts == nil {
+		return nil
+	}
+	return p.Listing.Cuts[object]
+}
+
+// checkCuts refuses what cannot be separated by lines, and a listing that says
+// what cannot be.
+func (p *Plan) checkCuts(stage string, from, to int) error {
+	if p.Listing.Cuts != nil && len(p.Listing.Cuts) != len(p.Listing.Objects) {
+		return stint.Errorf(stint.Internal, "listing of %d objects: it says for %d where operations begin", len(p.Listing.Objects), len(p.Listing.Cuts))
+	}
+	for i := from; i < to; i++ {
+		o := &p.Listing.Objects[i]
+		if codec := stint.CodecOf(o.URL, p.Spec.Compression); codec != stint.Plain {
+			return stint.Errorf(stint.Invalid, "not_splittable: %s is compressed (%s), and stage %q splits by count: decompress it, or split by files", o.URL, codec, stage)
+		}
+		before := int64(0)
+		for _, at := range p.cutsOf(i) {
+			if at <= before || at >= o.Size {
+				return stint.Errorf(stint.Internal, "listing: %s of %d bytes: an operation begins at %d, behind one at %d", o.URL, o.Size, at, before)
+			}
+			before = at
+		}
+	}
+	return nil
 }
 
 // pack makes operations of objects from … to-1, none of which is larger than a subset.
-func (p *Plan) pack(from, to int) {
-	size := p.Choice.SubsetSize
+func (c *cutter) pack(from, to int) {
+	size := c.plan.Choice.SubsetSize
 	least := ceil(size, MaxPackedFiles) // what an object takes at least, so that an operation has not too many
-	for _, n := range separate(p.Listing.Objects[from:to], size, func(o stint.Object) int64 { return max(o.Size, least) }) {
-		p.cuts = append(p.cuts, cut{object: uint32(from), count: uint32(n)})
+	for _, n := range separate(c.plan.Listing.Objects[from:to], size, func(o stint.Object) int64 { return max(o.Size, least) }) {
+		c.cuts = append(c.cuts, cut{object: uint32(from), count: uint32(n)})
 		from += n
 	}
 }

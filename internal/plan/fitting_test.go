@@ -33,11 +33,11 @@ func TestRunsOfOperationsFitAMessage(t *testing.T) {
 		t.Fatal(all)
 	}
 	for bytes, want := range map[int]uint32{0: 1, 2000: 1, 10 << 10: 9, 1 << 30: 1000} {
-		if got := p.Fitting(all, bytes); got != want {
+		if got := p.Fitting(0, all, bytes); got != want {
 			t.Errorf("%d bytes: %d operations, want %d", bytes, got, want)
 		}
 	}
-	if got := p.Fitting(stint.Range{From: 998, To: 1000}, 1<<20); got != 1000 {
+	if got := p.Fitting(0, stint.Range{From: 998, To: 1000}, 1<<20); got != 1000 {
 		t.Errorf("the last two end at %d", got)
 	}
 }

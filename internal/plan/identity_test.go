@@ -30,11 +30,11 @@ func TestIdentitiesAreForEver(t *testing.T) {
 		op    uint32
 		want  string
 	}{
-		{p, 0, 0, "00e9add3c602a2024c5a8109866fb79ff28976642865d3dfda661636854b46d8"},
-		{p, 0, 1, "98337f66babe2e81d50521aaab625a6741a522600da298dbf93e21dfa44c659f"},
-		{p, 1, 1, "8296dbce1ea65940a89c23c9b7f7fcbcd8a0a803fc7e88761789a85a5bbb8bd4"},
-		{gathered, 1, 0, "c27920d4fa0b6a2a6dd06fca9282a6c8b2e26656cdcf506bb3624539c1c6df4a"},
-		{values, 0, 1, "c847b80485cb80f3a6da367d23cfb7087235a3b3d5f84adbedbdb688b075366a"},
+		{p, 0, 0, "75d772fa97a4ff95645d72e9223524e3e21a8d44ebf3c8939179ce1d86369ee6"},
+		{p, 0, 1, "4eab4baa25f2d280e7525fc738603cf5e02ba128b6e5e5f31eee3189bdcb8a6a"},
+		{p, 1, 1, "1901e39b13e4b7023fea5a37c1ed241f0cd36f2b6baed6574fafb1502091da33"},
+		{gathered, 1, 0, "2080e2d58a3aeb266dc15a04b3758525b889747e4cb4bf8abd50de66ea240a52"},
+		{values, 0, 1, "7c21ec7cb8f5d0d82e08ba1b89aaa377aae37fce92f784d425f00c512450bd3d"},
 	} {
 		if got := c.plan.Identity(c.stage, c.op).String(); got != c.want {
 			t.Errorf("operation %d of stage %d is %s, and was %s", c.op, c.stage, got, c.want)
@@ -316,5 +316,51 @@ func BenchmarkSame(b *testing.B) {
 		if got := Same(now, before, 0, nil); len(got) != 1 {
 			b.Fatal(got)
 		}
+	}
+}
+
+// A combiner reads and writes as the stage does that reads its output: see package
+// worker.
+func TestHowACombinerReadsAndWritesIsInTheIdentity(t *testing.T) {
+	t.Parallel()
+	first := func(combine *stint.Action, reads *stint.Streaming) *Plan {
+		req := withReduce(2)
+		req.Program.Stages[0].Combine, req.Program.Stages[1].Streaming = combine, reads
+		return made(t, req, objects(10))
+	}
+	combine := &stint.Action{Command: []string{"combine"}}
+	plain := first(combine, nil)
+	commas := first(combine, &stint.Streaming{InputSeparator: ","})
+	if plain.Identity(0, 0) == commas.Identity(0, 0) {
+		t.Error("a combiner whose separator is another makes the same")
+	}
+	if d := Difference(commas, plain, 0); d != "streaming" {
+		t.Errorf("the difference is %q", d)
+	}
+	if plain.Identity(0, 0) != first(combine, &stint.Streaming{Mode: stint.StreamLines}).Identity(0, 0) {
+		t.Error("what is spelled out makes another operation")
+	}
+	if first(nil, nil).Identity(0, 0) != first(nil, &stint.Streaming{InputSeparator: ","}).Identity(0, 0) {
+		t.Error("how the next stage reads matters to one without a combiner")
+	}
+}
+
+// Two stages that are partitioned by the same keys may have different numbers of
+// partitions: the operation is told the first, whatever the second is.
+func TestTheFirstStageThatIsPartitionedByKeysSaysHowManyThereAre(t *testing.T) {
+	t.Parallel()
+	input := stint.Edge{Kind: stint.FromInput}
+	keys := stint.Edge{Kind: stint.Broadcast, From: "keys"}
+	by := func(from string, partitions int) stint.Edge {
+		return stint.Edge{Kind: stint.Shuffle, From: from, Partitions: partitions, Partitioner: &stint.Partitioner{Kind: stint.RangePartition, From: "keys"}}
+	}
+	of := func(partitions int) *Plan {
+		return made(t, stint.Request{Program: stint.Program{Stages: []stint.Stage{
+			stage("keys", input), with(stage("a", input), keys), with(stage("b", input), keys),
+			stage("ones", by("a", partitions)), stage("others", by("b", 9)), with(stage("last", stint.Edge{Kind: stint.Gather, From: "ones"}), stint.Edge{Kind: stint.Broadcast, From: "others"}),
+		}}}, objects(1))
+	}
+	if of(4).Identity(0, 0) == of(5).Identity(0, 0) {
+		t.Error("it is the same for 4 and 5 partitions")
 	}
 }

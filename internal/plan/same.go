@@ -20,7 +20,8 @@ type Run struct {
 // Same returns which operations of a stage have the same identity as operations
 // of the same stage of an earlier plan, in as few runs as there can be. content
 // says whether an object has the same content as another of the same URL and size,
-// though not the same version; nil: none has.
+// though not the same version; nil: none has. A stage has nothing in common if one
+// of those that it is made of is another, or has another place among the stages.
 //
 // Both plans have their operations in the order of the input, so one pass over
 // both finds all, and nothing is kept of a million of them.
@@ -28,7 +29,10 @@ func Same(now, before *Plan, stage int, content func(before, now stint.Object) b
 	if stage >= len(now.Spec.Stages) || stage >= len(before.Spec.Stages) {
 		return nil
 	}
-	for k := range stage + 1 {
+	if !slices.Equal(now.Ancestors(stage), before.Ancestors(stage)) {
+		return nil
+	}
+	for _, k := range append(slices.Clone(now.Ancestors(stage)), stage) {
 		if now.closures[k] != before.closures[k] {
 			return nil
 		}
@@ -56,7 +60,7 @@ func versions(before *Plan, content func(before, now stint.Object) bool) func(st
 		return nil
 	}
 	return func(o stint.Object) string {
-		was, found := before.object(o.URL)
+		was, found := before.object(o)
 		if found && was.Version != o.Version && was.Size == o.Size && content(was, o) {
 			return was.Version
 		}
@@ -64,10 +68,10 @@ func versions(before *Plan, content func(before, now stint.Object) bool) func(st
 	}
 }
 
-// object finds an object of the listing by its URL.
-func (p *Plan) object(url string) (stint.Object, bool) {
-	at, found := slices.BinarySearchFunc(p.Listing.Objects, url, func(o stint.Object, url string) int {
-		return strings.Compare(o.URL, url)
+// object finds an object of the listing by its input and URL.
+func (p *Plan) object(o stint.Object) (stint.Object, bool) {
+	at, found := slices.BinarySearchFunc(p.Listing.Objects, o, func(a, b stint.Object) int {
+		return cmp.Or(strings.Compare(a.Input, b.Input), strings.Compare(a.URL, b.URL))
 	})
 	if !found {
 		return stint.Object{}, false
@@ -101,18 +105,24 @@ func compareBegin(now *Plan, n uint32, before *Plan, m uint32, stage int) int {
 	return cmp.Or(strings.Compare(url, otherURL), cmp.Compare(at, otherAt))
 }
 
-// begin returns where in the input an operation begins, in the order of the
-// operations: the object and offset, the first value, or the partition.
+// begin returns where an operation begins, in the order of the operations: the
+// object and offset of the input, or the first value, that it is made of, if it is
+// made of a run of them; the partition otherwise.
 func (p *Plan) begin(stage int, op uint32) (url string, at int64) {
-	switch {
-	case p.Spec.Stages[stage].Input.Kind == stint.Shuffle:
-		return "", int64(op)
-	case stage > 0:
-		return p.begin(stage-1, p.Reads(stage, op).From)
-	case p.Listing.Range != nil:
-		return "", p.Spec.Stages[0].ValuesOf(op).First
+	for !p.ReadsInput(stage) {
+		if p.Whole(stage, 0) {
+			return "", int64(op)
+		}
+		reads := p.Reads(stage, 0, op)
+		if reads.Len() == 0 {
+			return "", 0
+		}
+		stage, op = p.Upstream(stage, 0), reads.From
 	}
-	c := p.cuts[op]
+	if p.Listing.Range != nil {
+		return "", p.Spec.Stages[stage].ValuesOf(op).First
+	}
+	c := p.cuts[stage][op]
 	return p.Listing.Objects[c.object].URL, c.offset
 }
 
@@ -122,7 +132,13 @@ func (p *Plan) begin(stage int, op uint32) (url string, at int64) {
 // is named too.
 func Difference(now, before *Plan, stage int) string {
 	var words []string
-	for k := range stage + 1 {
+	upstream := []int{stage}
+	for _, p := range []*Plan{now, before} {
+		if stage < len(p.Spec.Stages) {
+			upstream = append(slices.Clone(p.Ancestors(stage)), stage)
+		}
+	}
+	for _, k := range upstream {
 		if k >= len(now.Spec.Stages) || k >= len(before.Spec.Stages) {
 			words = append(words, "stages")
 			break
@@ -137,14 +153,16 @@ func appendDifferences(words []string, now, before closure) []string {
 		word string
 		same bool
 	}{
-		{"stages", now.Name == before.Name && now.Kind == before.Kind},
+		{"stages", now.Name == before.Name && slices.EqualFunc(now.Edges, before.Edges, sameKind)},
 		{"command", reflect.DeepEqual(now.Action, before.Action) && reflect.DeepEqual(now.Combine, before.Combine)},
-		{"split", now.Split == before.Split},
+		{"streaming", now.Streaming == before.Streaming && reflect.DeepEqual(now.Combining, before.Combining)},
+		{"split", slices.EqualFunc(now.Edges, before.Edges, sameSplit)},
+		{"skipping of bad records", now.Skip == before.Skip},
 		{"files", reflect.DeepEqual(now.Files, before.Files)},
 		{"params", reflect.DeepEqual(now.Params, before.Params)},
 		{"environment", reflect.DeepEqual(now.Environment, before.Environment)},
 		{"compression", now.Compression == before.Compression},
-		{"partitions", now.Partitions == before.Partitions},
+		{"partitions", now.Partitions == before.Partitions && now.Partitioner == before.Partitioner},
 		{"form of the output", now.Sorted == before.Sorted && now.Part == before.Part && now.NoOutput == before.NoOutput},
 	} {
 		if !d.same && !slices.Contains(words, d.word) {
@@ -152,4 +170,10 @@ func appendDifferences(words []string, now, before closure) []string {
 		}
 	}
 	return words
+}
+
+func sameKind(a, b closureEdge) bool { return a.Kind == b.Kind && a.Input == b.Input }
+
+func sameSplit(a, b closureEdge) bool {
+	return a.Split == b.Split && a.Count == b.Count && a.Delimiter == b.Delimiter
 }

@@ -19,6 +19,7 @@ type Node struct {
 	ID          stint.NodeID
 	Incarnation stint.Incarnation
 	Slots       int
+	Memory      int64 // bytes; 0: not known
 }
 
 // Snapshot is what a decision is made on.
@@ -49,6 +50,11 @@ type place struct {
 	load int // queued and in progress, of all executions
 }
 
+// atOnce returns how many operations of a demand the node performs at once.
+func (p *place) atOnce(d coord.Demand) int {
+	return max(p.Slots/d.Resources.Weight(p.Slots, p.Memory), 1)
+}
+
 // Place decides. The same snapshot gives the same decisions.
 func Place(s Snapshot) []Decision {
 	b := newBoard(s)
@@ -56,10 +62,7 @@ func Place(s Snapshot) []Decision {
 	slices.SortStableFunc(demands, func(x, y coord.Demand) int {
 		return cmp.Or(cmp.Compare(x.Execution, y.Execution), cmp.Compare(y.Stage, x.Stage))
 	})
-	if n := len(demands); n > 0 {
-		turn := int(s.Round % uint64(n))
-		demands = append(demands[turn:], demands[:turn]...)
-	}
+	demands = turned(demands, s.Round)
 	for _, d := range demands {
 		if d.Ready > 0 {
 			b.give(d)
@@ -71,6 +74,23 @@ func Place(s Snapshot) []Decision {
 		}
 	}
 	return b.out
+}
+
+// turned has another execution be first in every round. Of one execution later
+// stages always come before earlier ones: what is nearer to the end leaves less
+// to be kept.
+func turned(demands []coord.Demand, round uint64) []coord.Demand {
+	var starts []int // of executions
+	for i := range demands {
+		if i == 0 || demands[i].Execution != demands[i-1].Execution {
+			starts = append(starts, i)
+		}
+	}
+	if len(starts) == 0 {
+		return nil
+	}
+	at := starts[round%uint64(len(starts))]
+	return slices.Concat(demands[at:], demands[:at])
 }
 
 func newBoard(s Snapshot) *board {
@@ -106,15 +126,16 @@ func (b *board) give(d coord.Demand) {
 		avoided[l.Node] = l.Avoid
 	}
 	for _, p := range nodes {
-		slots += p.Slots
+		slots += p.atOnce(d)
 	}
 	for _, p := range nodes {
 		if slots == 0 || left == 0 {
 			return
 		}
-		share := (left*p.Slots + slots - 1) / slots
-		slots -= p.Slots
-		n := min(share, target(p.Slots, d.MeanMillis)-p.load, d.Ready-avoided[p.ID])
+		own := p.atOnce(d)
+		share := (left*own + slots - 1) / slots
+		slots -= own
+		n := min(share, target(own, d.MeanMillis)-p.load, d.Ready-avoided[p.ID])
 		if n <= 0 {
 			continue
 		}
@@ -124,14 +145,14 @@ func (b *board) give(d coord.Demand) {
 	}
 }
 
-// eligible returns the nodes that may work for a demand: those that do not cool
-// down and may perform something of it, at most MaxNodes, those that have work of
-// it first.
+// eligible returns the nodes that may work for a demand: those that have what an
+// operation takes, do not cool down and may perform something of it, at most
+// MaxNodes, those that have work of it first.
 func (b *board) eligible(d coord.Demand) []*place {
 	var out []*place
 	loads := make(map[stint.NodeID]int, len(d.Loads))
 	for _, l := range d.Loads {
-		if p := b.byID[l.Node]; p != nil && !l.Cool && (l.Avoid == 0 || l.Avoid < d.Ready) {
+		if p := b.byID[l.Node]; p != nil && d.Resources.FitIn(p.Slots, p.Memory) && !l.Cool && (l.Avoid == 0 || l.Avoid < d.Ready) {
 			out = append(out, p)
 			loads[l.Node] = l.Queued + l.Begun
 		}
@@ -164,7 +185,7 @@ func target(slots int, meanMillis float64) int {
 func (b *board) level(d coord.Demand) {
 	idle := false
 	for _, p := range b.eligible(d) {
-		idle = idle || p.load < p.Slots
+		idle = idle || p.load < p.atOnce(d)
 	}
 	if !idle {
 		return
@@ -173,7 +194,7 @@ func (b *board) level(d coord.Demand) {
 	queued := 0
 	for _, l := range d.Loads {
 		p := b.byID[l.Node]
-		if p == nil || l.Stage != d.Stage || l.Queued <= p.Slots*stealAbove || l.Queued <= queued {
+		if p == nil || l.Stage != d.Stage || l.Queued <= p.atOnce(d)*stealAbove || l.Queued <= queued {
 			continue
 		}
 		longest, queued = p, l.Queued

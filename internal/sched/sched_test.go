@@ -107,6 +107,34 @@ func TestPlace(t *testing.T) {
 	}
 }
 
+func TestWhatAnOperationTakesOfItsNode(t *testing.T) {
+	t.Parallel()
+	heavy := func(takes stint.Resources, ready int, loads ...int) []coord.Demand {
+		d := demand(execA, 0, ready, 9000, loads...)
+		d.Resources = takes
+		return []coord.Demand{d}
+	}
+	two := nodes(4, 8)
+	two[0].Memory, two[1].Memory = 32, 16
+	for _, c := range []struct {
+		rule    string
+		demands []coord.Demand
+		want    string
+	}{
+		{"a node with too few slots gets nothing", heavy(stint.Resources{Slots: 5}, 9, 0, 0, 0, 0), "A0 to n1 2"},
+		{"nor one with too little memory", heavy(stint.Resources{Memory: 17}, 9, 0, 0, 0, 0), "A0 to n0 2"},
+		{"and none where no node has enough", heavy(stint.Resources{Memory: 33}, 9, 0, 0, 0, 0), ""},
+		{"one for as many as there is room for, one ahead", heavy(stint.Resources{Slots: 4}, 99, 0, 0, 0, 0), "A0 to n0 2, A0 to n1 4"},
+		{"by memory, too", heavy(stint.Resources{Memory: 16}, 99, 0, 0, 0, 0), "A0 to n0 4, A0 to n1 2"},
+		{"an idle node takes over what a busy one cannot begin", heavy(stint.Resources{Slots: 4}, 0, 2, 1, 0, 0), "A0 from n0 1"},
+		{"but not if the operation does not fit", heavy(stint.Resources{Memory: 20}, 0, 2, 1, 0, 0), ""},
+	} {
+		if got := describe(Place(Snapshot{Nodes: two, Demands: c.demands})); got != c.want {
+			t.Errorf("%s: %q, want %q", c.rule, got, c.want)
+		}
+	}
+}
+
 func TestEveryExecutionIsServedFirstInTurn(t *testing.T) {
 	t.Parallel()
 	first := make(map[stint.ExecutionID]int)
@@ -116,6 +144,26 @@ func TestEveryExecutionIsServedFirstInTurn(t *testing.T) {
 	}
 	if first[execA] != 5 || first[execB] != 5 {
 		t.Errorf("served first: %v", first)
+	}
+}
+
+// What is nearer to the end comes first, whoever's turn it is.
+func TestLaterStagesOfAnExecutionComeFirst(t *testing.T) {
+	t.Parallel()
+	for round := range uint64(6) {
+		got := Place(Snapshot{Round: round, Nodes: nodes(2, 2, 2), Demands: []coord.Demand{
+			demand(execA, 0, 1, 9000, 0, 0, 0, 0, 0, 0), demand(execA, 2, 1, 9000, 0, 0, 0, 0, 0, 0),
+			demand(execB, 1, 1, 9000, 0, 0, 0, 0, 0, 0), demand(execA, 1, 1, 9000, 0, 0, 0, 0, 0, 0),
+		}})
+		var stages []int
+		for _, d := range got {
+			if d.Execution == execA {
+				stages = append(stages, d.Assign.Stage)
+			}
+		}
+		if !slices.Equal(stages, []int{2, 1, 0}) {
+			t.Errorf("round %d: stages %v", round, stages)
+		}
 	}
 }
 

@@ -2,6 +2,8 @@ package server
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"stint"
@@ -77,5 +79,24 @@ func check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Inputs with names are listed one after the other: the order of the URLs begins
+// anew with each.
+func TestAChangeOfOneInputIsNoneOfTheOther(t *testing.T) {
+	t.Parallel()
+	listing := func(names ...string) (l stint.Listing) {
+		for _, name := range names {
+			input, url, _ := strings.Cut(name, ":")
+			l.Objects = append(l.Objects, stint.Object{Input: input, URL: url, Version: "v"})
+		}
+		return l
+	}
+	var v verdict
+	v.compare(listing("left:y", "left:z", "right:a", "right:b"), listing("left:y", "left:z", "left:zz", "right:b"), nil)
+	want := []stint.Change{{Kind: stint.ObjectAdded, URL: "zz"}, {Kind: stint.ObjectMissing, URL: "a"}}
+	if v.changed != 2 || !slices.Equal(v.changes, want) {
+		t.Errorf("%d changes: %v", v.changed, v.changes)
 	}
 }

@@ -358,7 +358,7 @@ func (d *drive) linkMessages(m coord.Message) []link.ServerMessage {
 	case m.Ack != nil:
 		return []link.ServerMessage{{Ack: &link.Ack{Execution: d.id, Seq: m.Ack.Seq, Incarnation: m.Ack.Incarnation}}}
 	case m.Forget != nil:
-		return []link.ServerMessage{{Forget: &link.Forget{Execution: d.id, Keep: m.Forget.Keep}}}
+		return []link.ServerMessage{{Forget: &link.Forget{Execution: d.id, Keep: m.Forget.Keep, Discard: m.Forget.Discard}}}
 	case m.Suspend != nil:
 		return []link.ServerMessage{{Suspend: m.Suspend}}
 	case len(m.Drop) > 0:
@@ -406,7 +406,7 @@ func (d *drive) removeUnwanted(ctx context.Context, e stint.Errand, written stin
 		return
 	}
 	generation := max(e.Generation, 1)
-	h, err := d.server.openHome(e.Storage)
+	h, err := d.server.openHome(ctx, e.Storage)
 	if err == nil {
 		err = h.storage.Delete(ctx, recordKey(d.id, generation))
 	}

@@ -250,7 +250,7 @@ func TestTheLatestRecordIsTheOneThatStays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.Storage, err = object.OpenStorage(url); err != nil {
+		if s.Storage, err = new(object.Access).OpenStorage(t.Context(), url); err != nil {
 			t.Fatal(err)
 		}
 		h := home{storage: s.Storage}
@@ -320,7 +320,7 @@ func TestARecordThatCameTooLateDoesNotStay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.Storage, err = object.OpenStorage(url); err != nil {
+		if s.Storage, err = new(object.Access).OpenStorage(t.Context(), url); err != nil {
 			t.Fatal(err)
 		}
 		go d.dispatch(coord.Dispatch{Errand: stint.Errand{ID: "record", Kind: stint.ErrandRecord, Execution: d.id, Generation: 1}})

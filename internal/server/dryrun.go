@@ -38,7 +38,7 @@ func (s *Server) reportReuse(ctx context.Context, r *stint.PlanReport, made draf
 		return err
 	}
 	kept := coord.Kept{Nodes: s.inventory(ctx, made.was.entry.ID)}
-	kept.Packs, err = s.eachPack(*made.was, coord.AdoptablePacks(old, made.plan, content), func(_ int, from *object.Storage, key string) (string, error) {
+	kept.Packs, err = s.eachPack(ctx, *made.was, coord.AdoptablePacks(old, made.plan, content), func(_ int, from *object.Storage, key string) (string, error) {
 		_, err := from.Stat(ctx, key)
 		return key, err
 	})
@@ -58,17 +58,24 @@ func (s *Server) reportReuse(ctx context.Context, r *stint.PlanReport, made draf
 
 // reportPlan counts what a plan has.
 func reportPlan(p *plan.Plan) stint.PlanReport {
-	r := stint.PlanReport{Objects: int64(len(p.Listing.Objects)), Skipped: p.Listing.Skipped, Stages: []stint.StagePlan{}}
-	for _, o := range p.Listing.Objects {
+	r := stint.PlanReport{Objects: int64(len(p.Listing.Objects)), Skipped: p.Listing.Skipped, SubsetSize: p.Choice.SubsetSize, Stages: []stint.StagePlan{}}
+	for i, o := range p.Listing.Objects {
 		r.Bytes += o.Size
+		if stint.CodecOf(o.URL, p.Spec.Compression) != stint.Plain {
+			r.Compressed++
+		}
+		if r.Largest == nil || o.Size > r.Largest.Size {
+			r.Largest = &p.Listing.Objects[i]
+		}
 	}
 	if p.Listing.Range != nil {
 		r.Values = p.Listing.Range.Count
 	}
-	for i, st := range p.Spec.Stages {
+	for i := range p.Spec.Stages {
+		st := &p.Spec.Stages[i]
 		r.Operations += int64(st.Operations)
-		if i == 0 {
-			r.Subsets = int64(st.Operations)
+		if st.Input.Kind == stint.FromInput {
+			r.Subsets += int64(st.Operations)
 		}
 		if st.Part {
 			r.Parts += int64(st.Operations)
@@ -78,7 +85,23 @@ func reportPlan(p *plan.Plan) stint.PlanReport {
 			partitions = 0
 		}
 		r.Partitions = max(r.Partitions, partitions)
-		r.Stages = append(r.Stages, stint.StagePlan{Name: st.Name, Operations: int64(st.Operations), Partitions: partitions})
+		r.Stages = append(r.Stages, stint.StagePlan{Name: st.Name, Reads: readsOf(st), Operations: int64(st.Operations), Partitions: partitions})
 	}
 	return r
+}
+
+// readsOf says in words what a stage reads.
+func readsOf(st *stint.StageSpec) []string {
+	var out []string
+	for _, e := range st.Edges() {
+		switch {
+		case e.Kind != stint.FromInput:
+			out = append(out, string(e.Kind)+" of "+e.From)
+		case e.From != "":
+			out = append(out, "input "+e.From)
+		default:
+			out = append(out, "input")
+		}
+	}
+	return out
 }

@@ -12,7 +12,7 @@ import (
 
 // resumeFrom resumes an execution from the record that its owner left in a storage.
 func (s *Server) resumeFrom(ctx context.Context, id stint.ExecutionID, req stint.ResumeRequest) (stint.Resumption, error) {
-	h, err := s.openHome(req.From)
+	h, err := s.openHome(ctx, req.From)
 	if err != nil {
 		return stint.Resumption{}, err
 	}
@@ -24,11 +24,11 @@ func (s *Server) resumeFrom(ctx context.Context, id stint.ExecutionID, req stint
 	switch {
 	case err != nil:
 		return stint.Resumption{}, err
-	case o.ended != nil && live != nil && s.isHome(here, h):
+	case o.ended != nil && live != nil && s.isHome(ctx, here, h):
 		return stint.Resumption{Execution: here.doc}, s.refuseResume(ctx, live, req, *o.ended)
 	case o.ended != nil:
 		return stint.Resumption{}, o.ended.Refusal(id)
-	case live != nil && s.isHome(here, h) && o.record <= here.generation:
+	case live != nil && s.isHome(ctx, here, h) && o.record <= here.generation:
 		req.From = ""
 		return s.resumeHere(ctx, id, req)
 	case live != nil && here.refusal != nil:
@@ -70,8 +70,8 @@ func (s *Server) standingHere(ctx context.Context, id stint.ExecutionID) (*drive
 
 // isHome reports whether a storage is the one that the saved state of an
 // execution of this service lies in.
-func (s *Server) isHome(was standing, h home) bool {
-	theirs, err := s.openHome(was.home)
+func (s *Server) isHome(ctx context.Context, was standing, h home) bool {
+	theirs, err := s.openHome(ctx, was.home)
 	return err == nil && theirs.url == h.url
 }
 
@@ -185,7 +185,7 @@ func (s *Server) checkOwned(ctx context.Context, d *drive) error {
 	if err != nil {
 		return err
 	}
-	h, err := s.openHome(was.home)
+	h, err := s.openHome(ctx, was.home)
 	if err != nil {
 		return nil //nolint:nilerr // where nothing is, nobody else has anything; what cannot be opened now is waited for
 	}

@@ -60,7 +60,7 @@ func (s *Server) refuseEnded(ctx context.Context, d *drive) error {
 	if err != nil {
 		return nil //nolint:nilerr // who asks finds out
 	}
-	h, err := s.openHome(was.home)
+	h, err := s.openHome(ctx, was.home)
 	if err != nil {
 		return nil //nolint:nilerr // see above
 	}
@@ -73,7 +73,7 @@ func (s *Server) refuseEnded(ctx context.Context, d *drive) error {
 // refusedByEnd returns the end of an execution for which its record was refused;
 // nil: it was not.
 func (s *Server) refusedByEnd(ctx context.Context, e stint.Errand, r stint.ErrandResult) *stint.Ended {
-	h, err := s.openHome(e.Storage)
+	h, err := s.openHome(ctx, e.Storage)
 	if r.Error == nil || r.Error.Code != stint.Conflict || err != nil {
 		return nil
 	}

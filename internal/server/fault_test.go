@@ -356,7 +356,7 @@ func TestARetryWhoseCommitFailsIsTriedAgain(t *testing.T) {
 	r := s.serve(nil)
 	n := s.node("a").wide().idle().attach(r)
 	req := s.numbers(3)
-	req.CompleteErrors = true
+	req.CompleteErrors = new(true)
 	id := r.submit(req)
 	n.await("grants", func() bool { return n.granted(id) == 3 })
 	n.with(func() {

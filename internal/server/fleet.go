@@ -185,7 +185,7 @@ func (f *fleet) readyNodes() []sched.Node {
 	var out []sched.Node
 	for _, m := range f.sorted() {
 		if m.session != nil && m.drain == nil {
-			out = append(out, sched.Node{ID: m.doc.ID, Incarnation: m.doc.Incarnation, Slots: m.doc.Slots})
+			out = append(out, sched.Node{ID: m.doc.ID, Incarnation: m.doc.Incarnation, Slots: m.doc.Slots, Memory: m.doc.Memory})
 		}
 	}
 	return out

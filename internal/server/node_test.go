@@ -65,7 +65,7 @@ func (s *site) node(name string) *node {
 	check(s.t, auth.SaveNode(dir, key, certificate, s.ca.PEM()))
 	keys, err := auth.LoadNode(dir)
 	check(s.t, err)
-	storage, err := object.OpenStorage(s.url)
+	storage, err := new(object.Access).OpenStorage(s.t.Context(), s.url)
 	check(s.t, err)
 	n := &node{
 		t: s.t, keys: keys, storage: storage,
@@ -356,32 +356,34 @@ func (n *node) honest(e stint.Errand) *stint.ErrandResult {
 	case stint.ErrandList:
 		var listing stint.Listing
 		var b []byte
-		if listing, err = object.List(ctx, e.Inputs); err == nil {
+		if listing, err = new(object.Access).List(ctx, object.Inputs{Locations: e.Inputs}); err == nil {
 			b, err = wire.Marshal(listing)
 		}
 		if err == nil {
 			result.Digest, _, err = n.storage.PutBlob(ctx, "listings", bytes.NewReader(b), 1<<20)
 		}
 	case stint.ErrandProbe:
-		err = object.Probe(ctx, e.Output, e.Execution, e.Overwrite)
+		err = new(object.Access).Probe(ctx, e.Output, e.Execution, e.Overwrite)
 	case stint.ErrandCommit:
 		if err = n.checkOwner(ctx, e); err != nil {
 			break
 		}
-		result.Bytes, err = object.Commit(ctx, e.Output, e.Execution, e.Program, e.Parts, e.Overwrite)
+		result.Bytes, err = new(object.Access).Commit(ctx, e.Output, e.Execution, e.Program, e.Parts, e.Overwrite)
 		if err == nil {
-			err = n.storageOf(e).DeleteAll(ctx, "saved/"+string(e.Execution)+"/")
+			err = n.storageOf(ctx, e).DeleteAll(ctx, "saved/"+string(e.Execution)+"/")
 		}
 	case stint.ErrandClear:
 		if err = n.checkOwner(ctx, e); err != nil {
 			break
 		}
-		err = object.Clear(ctx, e.Output, e.Execution)
+		err = new(object.Access).Clear(ctx, e.Output, e.Execution)
 		if err == nil {
-			err = n.storageOf(e).DeleteAll(ctx, "saved/"+string(e.Execution)+"/")
+			err = n.storageOf(ctx, e).DeleteAll(ctx, "saved/"+string(e.Execution)+"/")
 		}
 	case stint.ErrandLog:
-		result.Text = "log of " + string(e.Operation)
+		for _, r := range e.Ops {
+			result.Logs = append(result.Logs, stint.KeptLog{Stage: e.Stage, Op: r.From, Entry: stint.LogEntry{Node: n.id(), Text: "log", Status: stint.OpCompleted, End: time.Now().UTC()}})
+		}
 	case stint.ErrandSave:
 		err = n.save(ctx, e, result)
 	case stint.ErrandCopy:
@@ -392,7 +394,7 @@ func (n *node) honest(e stint.Errand) *stint.ErrandResult {
 		result.Held = n.output[e.Execution]
 	case stint.ErrandAdopt:
 		for _, p := range e.Parts {
-			staged, failed := object.Adopt(ctx, e.From, e.Output, e.Execution, p)
+			staged, failed := new(object.Access).Adopt(ctx, e.From, e.Output, e.Execution, p)
 			if failed == nil {
 				result.Parts = append(result.Parts, staged)
 			}
@@ -413,7 +415,7 @@ func (n *node) honest(e stint.Errand) *stint.ErrandResult {
 
 // checkOwner refuses an errand under a generation that is not the latest.
 func (n *node) checkOwner(ctx context.Context, e stint.Errand) error {
-	list, err := n.storageOf(e).List(ctx, "saved/"+string(e.Execution)+"/")
+	list, err := n.storageOf(ctx, e).List(ctx, "saved/"+string(e.Execution)+"/")
 	if err != nil {
 		return err
 	}
@@ -426,11 +428,11 @@ func (n *node) checkOwner(ctx context.Context, e stint.Errand) error {
 	return nil
 }
 
-func (n *node) storageOf(e stint.Errand) *object.Storage {
+func (n *node) storageOf(ctx context.Context, e stint.Errand) *object.Storage {
 	if e.Storage == "" {
 		return n.storage
 	}
-	storage, err := object.FindStorage(e.Storage)
+	storage, err := new(object.Access).FindStorage(ctx, e.Storage)
 	if err != nil {
 		n.t.Errorf("storage of errand %s: %v", e.Kind, err)
 		return n.storage
@@ -443,14 +445,14 @@ func (n *node) save(ctx context.Context, e stint.Errand, result *stint.ErrandRes
 	content := fmt.Sprint(e.Stage, e.Ops)
 	key := e.Prefix + "-0"
 	result.Packs = []stint.Pack{{Key: key, Bytes: int64(len(content)), Sum: xxh3.HashString(content), Stage: e.Stage, Ops: e.Ops}}
-	return n.storageOf(e).Put(ctx, key, strings.NewReader(content))
+	return n.storageOf(ctx, e).Put(ctx, key, strings.NewReader(content))
 }
 
 // verify looks for what an execution resumes from, as a real node does but for
 // the contents of packs.
 func (n *node) verify(ctx context.Context, e stint.Errand, result *stint.ErrandResult) error {
 	for _, p := range e.Packs {
-		if found, err := n.storageOf(e).Stat(ctx, p.Key); err != nil || found.Size != p.Bytes {
+		if found, err := n.storageOf(ctx, e).Stat(ctx, p.Key); err != nil || found.Size != p.Bytes {
 			result.Faults = append(result.Faults, "a pack is missing: "+path.Base(p.Key))
 			result.Bad = append(result.Bad, stint.BadCopy{Pack: p.Key, Stage: p.Stage})
 		}
@@ -468,7 +470,7 @@ func (n *node) verify(ctx context.Context, e stint.Errand, result *stint.ErrandR
 	if e.Listing.IsZero() {
 		return nil
 	}
-	f, err := n.storageOf(e).Get(ctx, "listings/"+e.Listing.String())
+	f, err := n.storageOf(ctx, e).Get(ctx, "listings/"+e.Listing.String())
 	if stint.CodeOf(err) == stint.NotFound {
 		result.Faults = append(result.Faults, "the listing is missing")
 		return nil
@@ -484,7 +486,7 @@ func (n *node) verify(ctx context.Context, e stint.Errand, result *stint.ErrandR
 	if err := wire.Unmarshal(b, &was); err != nil {
 		return err
 	}
-	now, err := object.List(ctx, e.Inputs)
+	now, err := new(object.Access).List(ctx, object.Inputs{Locations: e.Inputs})
 	if err != nil {
 		return err
 	}

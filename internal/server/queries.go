@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"iter"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,7 +24,9 @@ func (d *drive) wish(ctx context.Context, ev *coord.Event) (stint.Execution, err
 }
 
 func (d *drive) document(st *coord.State) stint.Execution {
-	return d.public.explain(d.server.documentOf(st))
+	doc := d.server.documentOf(st)
+	doc.Waiting = d.server.waitingForRoom(&doc, st.Spec().Stages)
+	return d.public.explain(doc)
 }
 
 // documentOf makes the document about an execution. A state does not know what
@@ -266,93 +267,5 @@ func (s *Server) Terminate(ctx context.Context, id stint.ExecutionID) (stint.Exe
 	return doc, stint.Errorf(stint.Conflict, "already_final: execution %s is %s", id, doc.Status)
 }
 
-// Log returns the kept standard error of an operation's latest attempt, or of
-// the latest attempts that failed if op is "".
-func (s *Server) Log(ctx context.Context, id stint.ExecutionID, op stint.OperationID) (string, error) {
-	doc, err := s.Show(ctx, id)
-	if err != nil {
-		return "", err
-	}
-	if text := failureLog(doc, op); text != "" || op == "" {
-		return text, nil
-	}
-	node, err := s.holder(ctx, id, op)
-	if err != nil {
-		return "", err
-	}
-	if !s.fleet.ready(node) {
-		return "", stint.Errorf(stint.Unavailable, "log of operation %s: node %s, which has it, is away", op, node)
-	}
-	r, err := s.runErrand(ctx, stint.Errand{ID: string(newID()) + "/log", Kind: stint.ErrandLog, Execution: id, Operation: op}, node)
-	return r.Text, err
-}
-
-// holder finds the node that performed an operation.
-func (s *Server) holder(ctx context.Context, id stint.ExecutionID, op stint.OperationID) (stint.NodeID, error) {
-	stage, n, err := op.Split()
-	if err != nil {
-		return "", err
-	}
-	if err := s.exists(ctx, id, stage, n); err != nil {
-		return "", err
-	}
-	d := s.fleet.drive(id)
-	if d == nil {
-		return "", stint.Errorf(stint.NotFound, "execution %s is over; what its operations wrote to standard error is gone, but for failed attempts", id)
-	}
-	node, err := question(ctx, d, input{}, func(st *coord.State) stint.NodeID {
-		for k, spec := range st.Stages() {
-			if spec.Name == stage && n < spec.Operations {
-				return st.Operation(k, n).Node
-			}
-		}
-		return ""
-	})
-	if err == nil && node == "" {
-		err = stint.Errorf(stint.NotFound, "operation %s of %s has not started", op, id)
-	}
-	return node, err
-}
-
-// exists refuses an operation that an execution does not have.
-func (s *Server) exists(ctx context.Context, id stint.ExecutionID, stage string, n uint32) error {
-	doc, err := s.Show(ctx, id)
-	if err != nil {
-		return err
-	}
-	var names []string
-	for _, st := range doc.Stages {
-		if st.Name == stage {
-			if int64(n) < st.Operations.Total {
-				return nil
-			}
-			return stint.Errorf(stint.NotFound, "no operation %d in stage %s of %s: it has %d, from 0", n, stage, id, st.Operations.Total)
-		}
-		names = append(names, st.Name)
-	}
-	return stint.Errorf(stint.NotFound, "no stage %.80q in %s; its stages are %s", stage, id, strings.Join(names, ", "))
-}
-
-func failureLog(doc stint.Execution, op stint.OperationID) string {
-	var b strings.Builder
-	for _, f := range doc.Failures {
-		if f.Stage >= len(doc.Stages) {
-			continue
-		}
-		id := stint.MakeOperationID(doc.Stages[f.Stage].Name, f.Op)
-		if op != "" && id != op {
-			continue
-		}
-		b.WriteString("== " + string(id) + " attempt " + strconv.Itoa(f.Attempt) + " on " + string(f.Node) + ": " + f.Error.Error() + "\n" + f.Stderr)
-		if f.Stderr != "" && !strings.HasSuffix(f.Stderr, "\n") {
-			b.WriteByte('\n')
-		}
-	}
-	return b.String()
-}
-
 // Nodes returns every node that was ever here.
 func (s *Server) Nodes(context.Context) []stint.Node { return s.fleet.documents(time.Now().UTC()) }
-
-// Programs returns the programs that ship.
-func (s *Server) Programs() []stint.Program { return s.Shipped }

@@ -24,8 +24,7 @@ type relisted struct {
 // it was found.
 func (s *Server) relist(ctx context.Context, r *resumption, found *verdict) error {
 	entry := r.was.entry
-	list := stint.Errand{ID: string(newID()) + "/list", Kind: stint.ErrandList, Execution: r.was.id, Inputs: entry.Request.Inputs, Output: entry.Request.Output}
-	listed, err := s.runErrand(ctx, list, "")
+	listed, err := s.runErrand(ctx, listing(string(newID())+"/list", r.was.id, entry.Request), "")
 	if code := stint.CodeOf(err); err != nil && (code == stint.NotFound || code == stint.Invalid || code == stint.Denied) {
 		found.beyond = append(found.beyond, fmt.Sprintf("its input cannot be listed: %v", err))
 		return nil
@@ -33,11 +32,11 @@ func (s *Server) relist(ctx context.Context, r *resumption, found *verdict) erro
 	if err != nil {
 		return fmt.Errorf("list the changed input of execution %s: %w", r.was.id, err)
 	}
-	listing, err := readListing(ctx, s.Storage, listed.Digest)
+	now, err := readListing(ctx, s.Storage, listed.Digest)
 	if err != nil {
 		return err
 	}
-	p, err := plan.Make(r.was.id, entry.Request, listing, entry.Choice)
+	p, err := plan.Make(r.was.id, entry.Request, now, entry.Choice)
 	if err != nil {
 		return err
 	}
@@ -50,7 +49,7 @@ func (s *Server) relist(ctx context.Context, r *resumption, found *verdict) erro
 		return err
 	}
 	r.anew = &relisted{digest: listed.Digest, plan: p, content: content}
-	found.compare(old.Listing(), listing, content)
+	found.compare(old.Listing(), now, content)
 	return nil
 }
 

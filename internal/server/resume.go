@@ -103,7 +103,7 @@ func (s *Server) resumeHere(ctx context.Context, id stint.ExecutionID, req stint
 	case was.doc.Status == stint.Suspending:
 		return s.resumeSuspending(ctx, d, was, req)
 	}
-	h, err := s.openHome(was.home)
+	h, err := s.openHome(ctx, was.home)
 	if err != nil {
 		return stint.Resumption{}, err
 	}
@@ -134,7 +134,7 @@ func (s *Server) resumeSuspending(ctx context.Context, d *drive, was standing, r
 	if req.DryRun {
 		return out, nil
 	}
-	h, err := s.openHome(was.home)
+	h, err := s.openHome(ctx, was.home)
 	if err != nil {
 		return out, err
 	}
@@ -428,7 +428,8 @@ func (*Server) missingFiles(ctx context.Context, h home, p stint.Program, v *ver
 func verifications(h home, was standing) []stint.Errand {
 	empty := stint.Errand{Kind: stint.ErrandVerify, Execution: was.id, Output: was.entry.Request.Output, Storage: h.url}
 	first := empty
-	first.Inputs, first.Listing = was.entry.Request.Inputs, was.entry.Listing
+	list := listing("", was.id, was.entry.Request)
+	first.Inputs, first.NamedInputs, first.Lines, first.Listing = list.Inputs, list.NamedInputs, list.Lines, was.entry.Listing
 	out := []stint.Errand{first}
 	objects, ranges := mostVerified, 0
 	last := func(size int) *stint.Errand {

@@ -78,7 +78,7 @@ func (s *Server) adopt(ctx context.Context, made draft, was earlier) (*coord.Sta
 // takePacks gives the new execution packs of an earlier one that are still there,
 // under names of its own: those of the other vanish with it.
 func (s *Server) takePacks(ctx context.Context, made draft, was earlier, packs []stint.Pack) (map[string]string, error) {
-	return s.eachPack(was, packs, func(i int, from *object.Storage, key string) (string, error) {
+	return s.eachPack(ctx, was, packs, func(i int, from *object.Storage, key string) (string, error) {
 		own := fmt.Sprintf("%sreused-%d", savedPrefix(made.entry.ID), i)
 		return own, s.Storage.Take(ctx, from, key, own)
 	})
@@ -86,11 +86,11 @@ func (s *Server) takePacks(ctx context.Context, made draft, was earlier, packs [
 
 // eachPack calls take with each pack of an earlier execution, and returns which of
 // them are there, and what take said that they are called then.
-func (s *Server) eachPack(was earlier, packs []stint.Pack, take func(i int, from *object.Storage, key string) (string, error)) (map[string]string, error) {
+func (s *Server) eachPack(ctx context.Context, was earlier, packs []stint.Pack, take func(i int, from *object.Storage, key string) (string, error)) (map[string]string, error) {
 	if len(packs) == 0 {
 		return nil, nil
 	}
-	from, err := s.openHome(was.state.Home())
+	from, err := s.openHome(ctx, was.state.Home())
 	if err != nil {
 		return nil, fmt.Errorf("reuse saved output of execution %s: %w", was.entry.ID, err)
 	}

@@ -39,6 +39,12 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.service, err = s.DB.Service(ctx); err != nil {
 		return err
 	}
+	if err := s.loadCredentials(ctx); err != nil {
+		return err
+	}
+	if err := s.clearUploads(); err != nil {
+		return err
+	}
 	nodes, err := s.DB.Nodes(ctx)
 	if err != nil {
 		return err

@@ -44,7 +44,7 @@ type home struct {
 }
 
 // openHome opens the storage of a URL; empty is the service's own.
-func (s *Server) openHome(url string) (home, error) {
+func (s *Server) openHome(ctx context.Context, url string) (home, error) {
 	if url == "" || s.isOwnStorage(url) {
 		return home{storage: s.Storage}, nil
 	}
@@ -52,7 +52,7 @@ func (s *Server) openHome(url string) (home, error) {
 	if err != nil {
 		return home{}, err
 	}
-	storage, err := object.FindStorage(canonical)
+	storage, err := s.Access.FindStorage(ctx, canonical)
 	return home{storage: storage, url: canonical}, err
 }
 
@@ -205,7 +205,7 @@ func (d *drive) makeRecord(e stint.Errand) savedRecord {
 // service owns the execution, and writes all that a fresh one needs.
 func (s *Server) writeRecord(ctx context.Context, e stint.Errand, r savedRecord) stint.ErrandResult {
 	err := func() error {
-		h, err := s.openHome(e.Storage)
+		h, err := s.openHome(ctx, e.Storage)
 		if err != nil {
 			return err
 		}
@@ -237,7 +237,7 @@ func (d *drive) withdrawUnused(ctx context.Context, e stint.Errand) error {
 	if err != nil || was.doc.Status != stint.Suspending || was.generation != e.Generation {
 		return err
 	}
-	h, err := d.server.openHome(was.home)
+	h, err := d.server.openHome(ctx, was.home)
 	if err != nil {
 		return err
 	}
@@ -358,7 +358,7 @@ func (h home) readRecord(ctx context.Context, id stint.ExecutionID, generation u
 // Saved lists the executions that can be resumed from a storage, by their ids;
 // an empty location is the service's own.
 func (s *Server) Saved(ctx context.Context, from string) ([]stint.SavedExecution, error) {
-	h, err := s.openHome(from)
+	h, err := s.openHome(ctx, from)
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ const someID = stint.ExecutionID("x-aaaaaaaaaaaaaaaa")
 func services(t *testing.T, n int) (list []*Server, shared home, path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "storage")
-	storage, err := object.OpenStorage(path)
+	storage, err := new(object.Access).OpenStorage(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func services(t *testing.T, n int) (list []*Server, shared home, path string) {
 		s := &Server{service: int64(i + 1), StorageURL: "file://" + path, Storage: storage}
 		if i > 0 {
 			s.StorageURL = "file://" + t.TempDir()
-			if s.Storage, err = object.OpenStorage(s.StorageURL); err != nil {
+			if s.Storage, err = new(object.Access).OpenStorage(t.Context(), s.StorageURL); err != nil {
 				t.Fatal(err)
 			}
 		}

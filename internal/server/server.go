@@ -31,26 +31,30 @@ const (
 type Server struct {
 	DB         *store.DB
 	Storage    *object.Storage
-	StorageURL string // location of system storage, as nodes are told
+	StorageURL string         // location of system storage, as nodes are told
+	Access     *object.Access // to long-term storages
 	Logger     *slog.Logger
 	Version    string
 	Shipped    []stint.Program
+	Uploads    string // folder for programs that are being received, emptied by Run; empty: the system's
 	// Validate refuses a program whose native operators or parameters do not exist.
 	Validate  func(p stint.Program, params map[string]string) error
+	Sealing   Sealing       // of secrets in the record; empty: none can be kept
 	AwayAfter time.Duration // 0: DefaultAwayAfter
 	LostAfter time.Duration // 0: DefaultLostAfter
 	AskAfter  time.Duration // another node is asked, too, for an errand that one has not answered; 0: DefaultAskAfter
 
-	ready   chan struct{}
-	once    sync.Once
-	epoch   stint.Epoch
-	service int64 // tells this service from others that share a long-term storage
-	fleet   fleet
-	ending  chan struct{}                    // closed when Run takes no more tasks
-	done    chan struct{}                    // closed when Run has ended
-	wanted  chan struct{}                    // demands changed; room for one
-	noticed chan struct{}                    // a node is lost; room for one
-	tasks   chan func(context.Context) error // that Run is to run
+	ready       chan struct{}
+	once        sync.Once
+	epoch       stint.Epoch
+	service     int64 // tells this service from others that share a long-term storage
+	fleet       fleet
+	credentials credentials
+	ending      chan struct{}                    // closed when Run takes no more tasks
+	done        chan struct{}                    // closed when Run has ended
+	wanted      chan struct{}                    // demands changed; room for one
+	noticed     chan struct{}                    // a node is lost; room for one
+	tasks       chan func(context.Context) error // that Run is to run
 }
 
 // Ready is closed when executions can be accepted.

@@ -9,9 +9,12 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"stint"
 	"stint/internal/link"
 	"stint/internal/object"
+	"stint/internal/plan"
 	"stint/internal/server"
 	"stint/internal/store"
 )
@@ -27,7 +30,7 @@ func TestAnExecutionIsPerformedAndCommitted(t *testing.T) {
 	if c := doc.Operations; c.Completed != 41 || c.Performed != 41 || doc.Progress != 1 || doc.Counters["test"]["performed"] != 41 {
 		t.Errorf("document %+v", doc)
 	}
-	m, err := object.ReadManifest(t.Context(), s.path("out-40"))
+	m, err := new(object.Access).ReadManifest(t.Context(), s.path("out-40"))
 	if err != nil || m.Execution != id || len(m.Parts) != 1 || m.Bytes != doc.Output.Bytes {
 		t.Errorf("manifest %+v, %v; document %+v", m, err, doc.Output)
 	}
@@ -123,6 +126,16 @@ func TestASubmissionThatIsRefusedLeavesNothing(t *testing.T) {
 		{"bad program", func(q *stint.Request) { q.Program.Name = "bad" }, stint.Invalid},
 		{"no stages", func(q *stint.Request) { q.Program.Stages = nil }, stint.Invalid},
 		{"unknown file", func(q *stint.Request) { q.Program.Files = []stint.ProgramFile{{Name: "x"}} }, stint.NotFound},
+		{"a file outside", func(q *stint.Request) { q.Program.Files = []stint.ProgramFile{{Name: "../x"}} }, stint.Invalid},
+		{"inputs with names", func(q *stint.Request) { q.NamedInputs = map[string][]string{"left": {"range:1..2"}} }, stint.Invalid},
+		{"an input without its name", func(q *stint.Request) { nameInputs(q, "left") }, stint.Invalid},
+		{"no location of an input", func(q *stint.Request) { nameInputs(q, "left"); q.Inputs = nil }, stint.Invalid},
+		{"another input", func(q *stint.Request) {
+			nameInputs(q, "left")
+			q.Inputs, q.NamedInputs = nil, map[string][]string{"left": {"range:1..2"}, "right": {"range:1..2"}}
+		}, stint.Invalid},
+		{"a negative back-off", func(q *stint.Request) { q.Backoff = -1 }, stint.Invalid},
+		{"more bad records than there are", func(q *stint.Request) { q.SkipBadRecords = 1.1 }, stint.Invalid},
 		{"bad plan", func(q *stint.Request) { q.Partitions = -1 }, stint.Invalid},
 		{"bad limit", func(q *stint.Request) { q.Nodes = -1 }, stint.Invalid},
 		{"bad name", func(q *stint.Request) { q.Name = "a\x1b" }, stint.Invalid},
@@ -149,6 +162,76 @@ func TestASubmissionThatIsRefusedLeavesNothing(t *testing.T) {
 	}
 	if got := below(t, taken); !slices.Equal(got, []string{"part-00000"}) {
 		t.Errorf("the output that was in the way: %v", got)
+	}
+}
+
+// nameInputs has the first stage read an input of a name.
+func nameInputs(q *stint.Request, name string) {
+	q.Program.Inputs = []string{name}
+	q.Program.Stages = slices.Clone(q.Program.Stages)
+	q.Program.Stages[0].Input.From = name
+}
+
+func TestARequestLeavesErrorsToItsProgram(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	r := s.serve(nil)
+	n := s.node("a")
+	n.attach(r)
+	req := s.numbers(5)
+	req.Attempts = 2
+	req.Program.OnError = stint.ErrorPolicy{Attempts: 9, Backoff: 30, SkipBadRecords: 0.5}
+	x, err := r.Submit(t.Context(), req)
+	check(t, err)
+	e, err := r.DB.Load(t.Context(), x.ID)
+	check(t, err)
+	if got := e.Request; got.Attempts != 2 || got.Backoff != 30 || got.SkipBadRecords != 0.5 {
+		t.Errorf("attempts %d, back-off %d, skip %v", got.Attempts, got.Backoff, got.SkipBadRecords)
+	}
+}
+
+func TestARequestGoesAboveItsProgramInWhatBecomesOfErrors(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	r := s.serve(nil)
+	n := s.node("a")
+	n.attach(r)
+	for i, c := range []struct {
+		program       bool
+		request, want *bool
+	}{
+		{true, nil, new(true)},
+		{true, new(false), new(false)},
+		{false, new(true), new(true)},
+		{false, nil, nil},
+	} {
+		req := s.numbers(5 + i)
+		req.CompleteErrors, req.SkipBadRecords = c.request, -1
+		req.Program.OnError = stint.ErrorPolicy{CompleteErrors: c.program, SkipBadRecords: 0.5}
+		x, err := r.Submit(t.Context(), req)
+		check(t, err)
+		e, err := r.DB.Load(t.Context(), x.ID)
+		check(t, err)
+		if d := cmp.Diff(c.want, e.Request.CompleteErrors); d != "" || e.Request.SkipBadRecords >= 0 {
+			t.Errorf("case %d: skip %v, %s", i, e.Request.SkipBadRecords, d)
+		}
+	}
+}
+
+func TestARequestLeavesAttemptsToTheTemplateOfItsType(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	r := s.serve(nil)
+	n := s.node("a")
+	n.attach(r)
+	req := s.numbers(5)
+	req.Program.Type = stint.Learning
+	x, err := r.Submit(t.Context(), req)
+	check(t, err)
+	e, err := r.DB.Load(t.Context(), x.ID)
+	check(t, err)
+	if want := plan.TemplateOf(stint.Learning).Attempts; e.Request.Attempts != want {
+		t.Errorf("attempts %d, want %d", e.Request.Attempts, want)
 	}
 }
 
@@ -298,21 +381,20 @@ func TestALogIsThatOfTheFailureOrOfTheNode(t *testing.T) {
 			Error: stint.Errorf(stint.Failed, "exit 3"), Exit: 3,
 		}}})
 	})
-	const failure = "== map/1 attempt 1 on "
 	r.eventually("the failure is shown", func() bool {
-		text, err := r.Log(t.Context(), id, "")
-		return err == nil && len(text) > len(failure) && text[:len(failure)] == failure
+		l, err := r.Logs(t.Context(), id, stint.LogQuery{Failed: true, Search: "such"})
+		return err == nil && len(l.Entries) == 1 && l.Entries[0].Operation == "map/1" && l.Entries[0].Text == "no such thing"
 	})
 	for op, want := range map[stint.OperationID]stint.Code{"map/0": "", "map/1": "", "map/9": stint.NotFound, "map": stint.Invalid, "other/0": stint.NotFound} {
-		text, err := r.Log(t.Context(), id, op)
-		if stint.CodeOf(err) != want || err == nil && text == "" {
-			t.Errorf("%s: %q, %v", op, text, err)
+		l, err := r.Logs(t.Context(), id, stint.LogQuery{Operation: op})
+		if stint.CodeOf(err) != want || err == nil && (len(l.Entries) == 0 || l.Entries[0].Operation != op) {
+			t.Errorf("%s: %+v, %v", op, l, err)
 		}
 	}
 	n.detach()
 	r.eventually("it is away", func() bool { return r.Nodes(t.Context())[0].Status == stint.NodeAway })
-	if _, err := r.Log(t.Context(), id, "map/0"); stint.CodeOf(err) != stint.Unavailable {
-		t.Errorf("of a node that is away: %v", err)
+	if l, err := r.Logs(t.Context(), id, stint.LogQuery{Operation: "map/0"}); err != nil || len(l.Missing) != 1 {
+		t.Errorf("of a node that is away: %+v, %v", l, err)
 	}
 }
 
@@ -324,12 +406,13 @@ func TestWhatDoesNotExistIsNotFound(t *testing.T) {
 	_, show := r.Show(t.Context(), id)
 	_, _, operations := r.Operations(t.Context(), id, stint.OperationFilter{Limit: 1})
 	_, terminate := r.Terminate(t.Context(), id)
-	_, log := r.Log(t.Context(), id, "")
+	_, log := r.Logs(t.Context(), id, stint.LogQuery{})
+	_, explain := r.Explain(t.Context(), id)
 	var watch error
 	for _, err := range r.Watch(t.Context(), id, 0) {
 		watch = err
 	}
-	for i, err := range []error{show, operations, terminate, log, watch} {
+	for i, err := range []error{show, operations, terminate, log, explain, watch} {
 		if stint.CodeOf(err) != stint.NotFound {
 			t.Errorf("%d: %v", i, err)
 		}

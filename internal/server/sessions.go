@@ -24,7 +24,7 @@ func (s *Server) Accept(ctx context.Context, session *link.Session) error {
 	hello := session.Hello()
 	doc := stint.Node{
 		ID: hello.Node, Name: hello.Name, Incarnation: hello.Incarnation, Status: stint.NodeReady,
-		Slots: hello.Slots, Address: hello.Address, Since: time.Now().UTC(),
+		Slots: hello.Slots, Memory: hello.Memory, Address: hello.Address, Since: time.Now().UTC(),
 	}
 	replaced, err := s.DB.SaveNode(ctx, s.epoch, doc)
 	if err != nil {
@@ -34,13 +34,18 @@ func (s *Server) Accept(ctx context.Context, session *link.Session) error {
 		s.fleet.markLost(replaced)
 		signal(s.noticed)
 	}
-	welcome := link.Welcome{Version: s.Version, Epoch: s.epoch, Storage: s.StorageURL, Time: nowMillis()}
+	welcome := link.Welcome{Version: s.Version, Epoch: s.epoch, Storage: s.StorageURL, Time: nowMillis(), Credentials: s.credentials.message()}
 	if err := session.Send(link.ServerMessage{Welcome: &welcome}); err != nil {
 		return err
 	}
 	attached, drives, err := s.fleet.attach(doc, session)
 	if err != nil {
 		return err
+	}
+	if told := s.credentials.message(); told.Version != welcome.Credentials.Version {
+		if err := session.Send(link.ServerMessage{Credentials: told}); err != nil {
+			return err
+		}
 	}
 	log := s.Logger.With("node", string(doc.ID), "incarnation", uint64(doc.Incarnation))
 	log.InfoContext(ctx, "node attached", "addr", doc.Address, "count", len(hello.Holdings))

@@ -64,7 +64,7 @@ func (s *site) serve(set func(*server.Server)) *running {
 	ctx := context.WithoutCancel(s.t.Context())
 	db, err := store.Open(ctx, s.record)
 	check(s.t, err)
-	storage, err := object.OpenStorage(s.url)
+	storage, err := new(object.Access).OpenStorage(ctx, s.url)
 	check(s.t, err)
 	r := &running{t: s.t, ended: make(chan error, 1), Server: &server.Server{
 		DB: db, Storage: storage, StorageURL: s.url, Version: "test", Logger: slog.New(slog.DiscardHandler),

@@ -12,16 +12,16 @@ import (
 // record. At a location where the service has had its storage before, it must be
 // the same one: what is found there otherwise is refused with [stint.Invalid], be
 // it the empty folder where a file system is not mounted.
-func OpenStorage(ctx context.Context, db *store.DB, location string) (*object.Storage, error) {
+func OpenStorage(ctx context.Context, access *object.Access, db *store.DB, location string) (*object.Storage, error) {
 	known, err := db.KnownStorage(ctx, location)
 	if err != nil {
 		return nil, err
 	}
-	open := object.OpenStorage
+	open := access.OpenStorage
 	if known != 0 {
-		open = object.FindStorage
+		open = access.FindStorage
 	}
-	storage, err := open(location)
+	storage, err := open(ctx, location)
 	switch {
 	case err != nil && known != 0:
 		return nil, stint.Errorf(stint.Invalid, "the storage that this service has used is not at %s: %w; bring it back, or name another place", location, err)

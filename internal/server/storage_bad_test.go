@@ -25,7 +25,7 @@ func TestTheStorageOfAServiceIsTheOneThatItHasUsed(t *testing.T) {
 	t.Cleanup(func() { _ = db.Close() })
 	folder := filepath.Join(dir, "storage")
 	location := "file://" + folder
-	if _, err := OpenStorage(t.Context(), db, location); err != nil {
+	if _, err := OpenStorage(t.Context(), new(object.Access), db, location); err != nil {
 		t.Fatalf("at first: %v", err)
 	}
 	away := func() error { return os.Rename(folder, folder+".away") }
@@ -37,14 +37,14 @@ func TestTheStorageOfAServiceIsTheOneThatItHasUsed(t *testing.T) {
 		{"it is there", func() error { return nil }, ""},
 		{"the folder is gone", away, "not there"},
 		{"an empty mount point is in its place", func() error { return os.Mkdir(folder, 0o700) }, "not mounted"},
-		{"another storage is in its place", func() error { _, err := object.OpenStorage(location); return err }, "not the one"},
+		{"another storage is in its place", func() error { _, err := new(object.Access).OpenStorage(t.Context(), location); return err }, "not the one"},
 		{"it is back", func() error { return errors.Join(os.RemoveAll(folder), os.Rename(folder+".away", folder)) }, ""},
 		{"its marker is gone", func() error { return os.Remove(filepath.Join(folder, "stint-storage.json")) }, "stint-storage.json"},
 	} {
 		if err := c.change(); err != nil {
 			t.Fatal(err)
 		}
-		_, err := OpenStorage(t.Context(), db, location)
+		_, err := OpenStorage(t.Context(), new(object.Access), db, location)
 		if c.want == "" {
 			if err != nil {
 				t.Errorf("%s: %v", c.rule, err)
@@ -56,7 +56,7 @@ func TestTheStorageOfAServiceIsTheOneThatItHasUsed(t *testing.T) {
 	if left, err := os.ReadDir(folder); err != nil || len(left) != 1 || left[0].Name() != "tmp" {
 		t.Errorf("a refusal left %v, %v", left, err)
 	}
-	if _, err := OpenStorage(t.Context(), db, "file://"+filepath.Join(dir, "other")); err != nil {
+	if _, err := OpenStorage(t.Context(), new(object.Access), db, "file://"+filepath.Join(dir, "other")); err != nil {
 		t.Errorf("at another place: %v", err)
 	}
 }

@@ -1,10 +1,12 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -110,7 +112,16 @@ type draft struct {
 
 // draft lists the input and makes the plan.
 func (s *Server) draft(ctx context.Context, id stint.ExecutionID, req stint.Request) (draft, error) {
-	list := stint.Errand{ID: string(id) + "/list", Kind: stint.ErrandList, Execution: id, Inputs: req.Inputs, Output: req.Output}
+	if err := s.fleet.checkPlaceable(req.Program); err != nil {
+		return draft{}, err
+	}
+	req = withPolicy(req)
+	params, err := req.Program.CheckParams(req.Params)
+	if err != nil {
+		return draft{}, err
+	}
+	req.Params = params
+	list := listing(string(id)+"/list", id, req)
 	if req.Output == "" {
 		var err error
 		if req.Output, err = s.Storage.Location(ownOutput(id)); err != nil {
@@ -123,11 +134,11 @@ func (s *Server) draft(ctx context.Context, id stint.ExecutionID, req stint.Requ
 		return made, err
 	}
 	made.entry.Listing = listed.Digest
-	listing, err := readListing(ctx, s.Storage, listed.Digest)
+	found, err := readListing(ctx, s.Storage, listed.Digest)
 	if err != nil {
 		return made, err
 	}
-	if made.entry.Choice, err = plan.Choose(req, listing); err != nil {
+	if made.entry.Choice, err = plan.Choose(req, found); err != nil {
 		return made, err
 	}
 	if req.Reuse != "" {
@@ -135,10 +146,31 @@ func (s *Server) draft(ctx context.Context, id stint.ExecutionID, req stint.Requ
 		if err != nil {
 			return made, err
 		}
-		made.was, made.entry.Choice = &was, was.cutLike(req, listing, made.entry.Choice)
+		made.was, made.entry.Choice = &was, was.cutLike(req, found, made.entry.Choice)
 	}
-	made.plan, err = plan.Make(id, req, listing, made.entry.Choice)
+	made.plan, err = plan.Make(id, req, found, made.entry.Choice)
 	return made, err
+}
+
+// withPolicy fills in what a request leaves open of how errors are treated, from
+// its program and from the template of the program's type.
+func withPolicy(req stint.Request) stint.Request {
+	policy := req.Program.OnError
+	req.Attempts = cmp.Or(req.Attempts, policy.Attempts, plan.TemplateOf(req.Program.Type).Attempts)
+	req.Backoff = cmp.Or(req.Backoff, policy.Backoff)
+	req.SkipBadRecords = cmp.Or(req.SkipBadRecords, policy.SkipBadRecords)
+	if req.CompleteErrors == nil && policy.CompleteErrors {
+		req.CompleteErrors = &policy.CompleteErrors
+	}
+	return req
+}
+
+// listing makes the errand that lists the input of a request.
+func listing(id string, x stint.ExecutionID, req stint.Request) stint.Errand {
+	return stint.Errand{
+		ID: id, Kind: stint.ErrandList, Execution: x, Inputs: req.Inputs, NamedInputs: req.NamedInputs,
+		Lines: plan.Lines(req.Program), Delimiters: plan.Delimiters(req.Program), Compression: req.Compression, Output: req.Output,
+	}
 }
 
 // record commits a submission and starts driving it.
@@ -211,17 +243,23 @@ func (s *Server) check(ctx context.Context, req stint.Request) error {
 	if err := s.Validate(req.Program, req.Params); err != nil {
 		return err
 	}
+	if _, err := req.Program.CheckParams(req.Params); err != nil {
+		return err
+	}
 	switch {
-	case len(req.Inputs) == 0:
-		return stint.Errorf(stint.Invalid, "no input: give at least one location, or range:FIRST..LAST")
-	case len(req.Inputs) > maxInputs:
-		return stint.Errorf(stint.Invalid, "%d input locations; at most %d: use a folder or a glob", len(req.Inputs), maxInputs)
 	case req.Nodes < 0 || req.Slots < 0 || req.Attempts < 0 || req.Attempts > 100:
 		return stint.Errorf(stint.Invalid, "nodes %d, slots %d, attempts %d: expected 0 or more, attempts at most 100", req.Nodes, req.Slots, req.Attempts)
+	case req.Backoff < 0 || req.Backoff > plan.MaxBackoff:
+		return stint.Errorf(stint.Invalid, "back-off of %d ms: expected 0 to %d", req.Backoff, plan.MaxBackoff)
+	case !(req.SkipBadRecords <= 1): // also what is no number
+		return stint.Errorf(stint.Invalid, "a share of %v of bad records: expected 0 to 1", req.SkipBadRecords)
 	case req.Compression != "" && req.Compression != "none":
 		return stint.Errorf(stint.Invalid, "compression %.80q: expected none", req.Compression)
 	case s.fleet.working() >= maxLive:
 		return stint.Errorf(stint.Unavailable, "queue_full: %d executions are neither over nor suspended; at most %d", maxLive, maxLive)
+	}
+	if err := checkInputs(req); err != nil {
+		return err
 	}
 	if err := checkDurability(req); err != nil {
 		return err
@@ -236,6 +274,34 @@ func (s *Server) check(ctx context.Context, req stint.Request) error {
 		return err
 	}
 	return s.checkFiles(ctx, req.Program.Files)
+}
+
+// checkInputs refuses a request that does not say where each input is that its
+// program has.
+func checkInputs(req stint.Request) error {
+	names, total := req.Program.Inputs, len(req.Inputs)
+	switch {
+	case len(names) == 0 && len(req.NamedInputs) > 0:
+		return stint.Errorf(stint.Invalid, "inputs with names: the inputs of the program have none")
+	case len(names) > 0 && len(req.Inputs) > 0:
+		return stint.Errorf(stint.Invalid, "inputs without names: the inputs of the program are %s: give each as NAME=LOCATION", strings.Join(names, ", "))
+	case len(names) == 0 && len(req.Inputs) == 0:
+		return stint.Errorf(stint.Invalid, "no input: give at least one location, or range:FIRST..LAST")
+	}
+	for name, locations := range req.NamedInputs {
+		if total += len(locations); !slices.Contains(names, name) {
+			return stint.Errorf(stint.Invalid, "unknown_reference: input %.80q: the inputs of the program are %s", name, strings.Join(names, ", "))
+		}
+	}
+	for _, name := range names {
+		if len(req.NamedInputs[name]) == 0 {
+			return stint.Errorf(stint.Invalid, "no input %s: give %s=LOCATION", name, name)
+		}
+	}
+	if total > maxInputs {
+		return stint.Errorf(stint.Invalid, "%d input locations; at most %d: use a folder or a glob", total, maxInputs)
+	}
+	return nil
 }
 
 // mostCopies bounds the replication of an execution.
@@ -292,9 +358,6 @@ func checkEnvironment(env map[string]string) error {
 
 func (s *Server) checkFiles(ctx context.Context, files []stint.ProgramFile) error {
 	for _, f := range files {
-		if f.Name == "" || f.Name == "." || f.Name == ".." || strings.ContainsAny(f.Name, "/\x00") {
-			return stint.Errorf(stint.Invalid, "program file %.80q: expected a name without a slash", f.Name)
-		}
 		stored, err := s.Storage.Get(ctx, fileKey(f.Digest))
 		if err != nil {
 			return fmt.Errorf("program file %.80q, digest %s: %w", f.Name, f.Digest, err)

@@ -7,6 +7,7 @@ import (
 
 	"stint"
 	"stint/internal/coord"
+	"stint/internal/object"
 	"stint/internal/plan"
 )
 
@@ -105,10 +106,10 @@ func (v *verdict) compare(was, now stint.Listing, content func(before, now stint
 	a, b := was.Objects, now.Objects
 	for len(a) > 0 || len(b) > 0 {
 		switch {
-		case len(b) == 0 || len(a) > 0 && a[0].URL < b[0].URL:
+		case len(b) == 0 || len(a) > 0 && object.Compare(a[0], b[0]) < 0:
 			v.change(stint.ObjectMissing, a[0])
 			a = a[1:]
-		case len(a) == 0 || b[0].URL < a[0].URL:
+		case len(a) == 0 || object.Compare(a[0], b[0]) > 0:
 			v.change(stint.ObjectAdded, b[0])
 			b = b[1:]
 		default:

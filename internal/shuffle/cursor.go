@@ -15,6 +15,7 @@ type cursor struct {
 	pos             int
 	r               io.ReaderAt
 	offset, left    int64 // what was not read
+	edge            int
 	order           uint32
 	begun           bool   // something is in sum
 	want            uint64 // checksum, 0 for none
@@ -23,7 +24,7 @@ type cursor struct {
 
 // reset makes c stand before the first record of a run and read through buf.
 func (c *cursor) reset(run Run, buf []byte) {
-	*c = cursor{buf: buf[:0], r: run.R, offset: run.Offset, left: run.Length, order: run.Order, want: run.Sum, sum: c.sum}
+	*c = cursor{buf: buf[:0], r: run.R, offset: run.Offset, left: run.Length, edge: run.Edge, order: run.Order, want: run.Sum, sum: c.sum}
 }
 
 // next goes to the next record if it was read already.

@@ -12,10 +12,18 @@
 //
 // # Order
 //
-// Records are in order of (partition, key, operation that emitted them, place
-// in what it emitted). Keys are compared bytewise, unsigned, shorter first. The
+// Records are in order of (partition, key, edge that they come over, operation
+// that emitted them, place in what it emitted). An operation that reads over one
+// edge alone has all records of edge 0; of several, as in a join, [Merge.Edge] says
+// over which a record came. Keys are compared bytewise, unsigned, shorter first. The
 // order is total and stable, and does not depend on the budget: what comes out
 // is a function of what went in.
+//
+// # Partitions
+//
+// A [Partitioner] says which partition a key belongs to: by hash, by fields of the
+// key, or by ranges between given keys, which makes partitions that follow each
+// other in the order of keys.
 //
 // # Writing
 //
@@ -38,8 +46,9 @@
 // A loser tree holds the prefix of each run's next record; equal keys come in
 // the order of the runs. Runs that fit into the budget together are read at
 // once. Otherwise each has a buffer of 64 KiB to 4 MiB, and while there are
-// more than 256 runs, or more than such buffers fit, neighbours among them, the
-// shortest possible, are merged to a spill file first. A record longer than its
+// more than 256 runs, or more than such buffers fit, neighbours of one edge among
+// them, the shortest possible, are merged to a spill file first: a run there has
+// one edge, as every other. A record longer than its
 // buffer has one of its own.
 //
 // # What goes wrong

@@ -27,6 +27,7 @@ type Groups struct {
 	next    []byte // its value
 	ahead   bool   // a record is read ahead
 	inside  bool   // it, or the next of the source, may belong to the group
+	taken   int64  // values that were returned or gone past, of all groups
 	err     error
 }
 
@@ -64,8 +65,13 @@ func (g *Groups) Value() ([]byte, error) {
 		return nil, io.EOF
 	}
 	g.ahead = false
+	g.taken++
 	return g.next, nil
 }
+
+// Taken returns how many values were returned or gone past, of all groups: behind
+// Next, the number of the group's first record, from 0.
+func (g *Groups) Taken() int64 { return g.taken }
 
 func (g *Groups) read() bool {
 	if g.err != nil {

@@ -15,19 +15,24 @@ type Run struct {
 	R      io.ReaderAt
 	Offset int64  // of the first byte in R
 	Length int64  // bytes
-	Order  uint32 // records with equal keys come in the order of their runs; the upstream operation's number
+	Edge   int    // records with equal keys come in the order of their runs' edges: which of the edges that the operation reads over
+	Order  uint32 // and within an edge in this order: the upstream operation's number
 	Sum    uint64 // XXH3-64 of the bytes, checked as they are read to the end; 0: not checked
 }
 
 // RunError says which run could not be read. Its cause has code Lost if the
 // bytes are damaged or missing, and otherwise is the error of the reader.
 type RunError struct {
+	Edge  int
 	Order uint32
 	Err   error
 }
 
-// Error names the operation and the cause.
+// Error names the operation, the edge unless it is the first, and the cause.
 func (e *RunError) Error() string {
+	if e.Edge > 0 {
+		return fmt.Sprintf("read output of operation %d over edge %d: %v", e.Order, e.Edge, e.Err)
+	}
 	return fmt.Sprintf("read output of operation %d: %v", e.Order, e.Err)
 }
 
@@ -69,12 +74,14 @@ const (
 
 // NewMerge begins to merge. It reads all runs at once if they fit into the
 // budget, and merges some of them to a file first if there are too many. Runs
-// may be given in any order; those of equal Order stay as given. Errors are
+// may be given in any order; those of equal Edge and Order stay as given. Errors are
 // [*RunError] where a run is to blame.
 func NewMerge(runs []Run, cfg MergeConfig) (*Merge, error) {
 	m := &Merge{budget: max(cfg.Budget, minBudget), scratch: scratch{dir: cfg.Dir}}
 	runs = slices.Clone(runs)
-	slices.SortStableFunc(runs, func(a, b Run) int { return cmp.Compare(a.Order, b.Order) })
+	slices.SortStableFunc(runs, func(a, b Run) int {
+		return cmp.Or(cmp.Compare(a.Edge, b.Edge), cmp.Compare(a.Order, b.Order))
+	})
 	if err := m.start(runs); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
@@ -83,7 +90,7 @@ func NewMerge(runs []Run, cfg MergeConfig) (*Merge, error) {
 
 // Close frees memory and spill files. It may be called twice.
 func (m *Merge) Close() error {
-	m.cursors, m.tree, m.buffers, m.err = nil, nil, nil, errClosed
+	m.cursors, m.tree, m.buffers, m.begun, m.err = nil, nil, nil, false, errClosed
 	return m.scratch.close()
 }
 
@@ -95,15 +102,18 @@ func (m *Merge) start(runs []Run) error {
 	runs = slices.DeleteFunc(runs, func(r Run) bool { return r.Length == 0 })
 	for _, r := range runs {
 		if r.Length < 0 || r.Offset < 0 || r.Offset+r.Length < 0 {
-			return &RunError{r.Order, corrupt("range of %d bytes at %d", r.Length, r.Offset)}
+			return &RunError{r.Edge, r.Order, corrupt("range of %d bytes at %d", r.Length, r.Offset)}
 		}
 	}
-	var err error
-	for !m.fits(runs) && err == nil {
-		runs, err = m.mergeSome(runs)
-	}
-	if err != nil {
-		return err
+	for !m.fits(runs) {
+		at, n := m.shortest(runs)
+		if n < 2 {
+			break // one of each edge, which have to stay apart
+		}
+		if err := m.mergeSome(runs[at : at+n : at+n]); err != nil {
+			return err
+		}
+		runs = slices.Delete(runs, at+1, at+n)
 	}
 	if err := m.open(runs); err != nil {
 		return err
@@ -124,33 +134,60 @@ func (m *Merge) fits(runs []Run) bool {
 
 func (m *Merge) fan() int { return int(min(m.budget/minRead, maxFan)) }
 
-// mergeSome replaces some runs that follow each other by one in the spill file:
-// as many as needed if that is possible at once, and of those the shortest.
-func (m *Merge) mergeSome(runs []Run) ([]Run, error) {
-	n := max(min(m.fan(), len(runs)-m.fan()+1), 2)
+// shortest returns which runs to merge first: as many neighbours of one edge as
+// are needed, or as there are, and of those the shortest.
+func (m *Merge) shortest(runs []Run) (at, n int) {
+	most := max(min(m.fan(), len(runs)-m.fan()+1), 2)
+	var least int64
+	for start := 0; start < len(runs); {
+		end := start + 1
+		for end < len(runs) && runs[end].Edge == runs[start].Edge {
+			end++
+		}
+		if size := min(most, end-start); size >= n {
+			i, sum := shortestOf(runs[start:end], size)
+			if size > n || sum < least {
+				at, n, least = start+i, size, sum
+			}
+		}
+		start = end
+	}
+	return at, n
+}
+
+// shortestOf returns where n runs that follow each other are the shortest, and
+// their length.
+func shortestOf(runs []Run, n int) (at int, least int64) {
 	var sum int64
 	for _, r := range runs[:n] {
 		sum += r.Length
 	}
-	at, least := 0, sum
+	least = sum
 	for i := n; i < len(runs); i++ {
 		sum += runs[i].Length - runs[i-n].Length
 		if sum < least {
 			at, least = i-n+1, sum
 		}
 	}
+	return at, least
+}
+
+// mergeSome puts one run in the spill file in the place of the first of runs,
+// with the records of all of them.
+func (m *Merge) mergeSome(runs []Run) error {
 	inner := Merge{budget: m.budget, buffers: m.buffers}
-	if err := inner.start(runs[at : at+n : at+n]); err != nil {
-		return nil, err
+	edge, order := runs[0].Edge, runs[0].Order
+	if err := inner.start(slices.Clone(runs)); err != nil {
+		return err
 	}
 	run, err := m.scratch.add(&m.enc, &inner)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	m.buffers = inner.buffers
-	run.Order = runs[at].Order
-	runs[at] = run
-	return slices.Delete(runs, at+1, at+n), nil
+	run.Edge, run.Order = edge, order
+	runs[0] = run
+	return nil
 }
 
 // open makes a cursor for every run and reads its first record.
@@ -242,6 +279,14 @@ func (m *Merge) Next() (key, value []byte, err error) {
 	return c.key, c.value, nil
 }
 
+// Edge returns the edge of the record that was returned last.
+func (m *Merge) Edge() int {
+	if !m.begun || len(m.tree) == 0 {
+		return 0
+	}
+	return m.cursors[m.tree[0].cursor].edge
+}
+
 func (m *Merge) nextRaw() ([]byte, error) {
 	c, err := m.next()
 	if err != nil {
@@ -293,5 +338,5 @@ func (m *Merge) advance(i int) error {
 	if own, ok := c.r.(*scratch); ok {
 		return fmt.Errorf("read spill file in %s: %w", own.dir, err)
 	}
-	return &RunError{c.order, err}
+	return &RunError{c.edge, c.order, err}
 }

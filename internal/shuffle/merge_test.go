@@ -2,7 +2,9 @@ package shuffle
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -123,6 +125,109 @@ func TestAsFewAndAsShortRunsAsPossibleAreMergedFirst(t *testing.T) {
 		t.Fatal(err, len(got))
 	}
 	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// joinModel is what a join gives: by key, and for one key by edge, operation and
+// place, each record with its edge as its partition.
+func joinModel(t *testing.T, runs []Run) []rec {
+	t.Helper()
+	runs = slices.Clone(runs)
+	slices.SortStableFunc(runs, func(a, b Run) int {
+		return cmp.Or(cmp.Compare(a.Edge, b.Edge), cmp.Compare(a.Order, b.Order))
+	})
+	var all []rec
+	for _, r := range runs {
+		b := make([]byte, r.Length)
+		if _, err := r.R.ReadAt(b, r.Offset); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, decodeAll(t, uint32(r.Edge), b)...)
+	}
+	slices.SortStableFunc(all, func(a, b rec) int { return strings.Compare(a.Key, b.Key) })
+	return all
+}
+
+// Runs of several edges, in any order, so many that they are merged in steps: what
+// comes of one edge stays apart from what comes of another.
+func TestRecordsOfAKeyComeByEdgeAndThenByOperation(t *testing.T) {
+	t.Parallel()
+	for name, key := range keySets() {
+		for _, edges := range [][]int{{1}, {3, 4}, {0, 5}, {300, 40}, {20, 300, 1}, {1, 1, 700}} {
+			t.Run(fmt.Sprint(name, edges), func(t *testing.T) {
+				t.Parallel()
+				total := 0
+				for _, n := range edges {
+					total += n
+				}
+				runs, _, _ := makeRuns(total, 60, key)
+				i := 0
+				for edge, n := range edges {
+					for op := range n {
+						runs[i].Edge, runs[i].Order = edge, uint32(op)
+						i++
+					}
+				}
+				r := rand.New(rand.NewPCG(4, uint64(total)))
+				r.Shuffle(len(runs), func(i, j int) { runs[i], runs[j] = runs[j], runs[i] })
+				want := joinModel(t, runs)
+				m, err := NewMerge(runs, MergeConfig{Dir: t.TempDir()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer m.Close() //nolint:errcheck // its spill files have no name
+				got := drainEdges(t, m)
+				if d := diff(want, got); d != "" {
+					t.Fatal(d)
+				}
+			})
+		}
+	}
+}
+
+func drainEdges(t *testing.T, m *Merge) []rec {
+	t.Helper()
+	var out []rec
+	for {
+		k, v, err := m.Next()
+		if errors.Is(err, io.EOF) {
+			return out
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, rec{uint32(m.Edge()), string(k), val(v)})
+	}
+}
+
+// One run of each edge is as few as there can be, whatever the budget.
+func TestMoreEdgesThanBuffersAreMergedAtOnce(t *testing.T) {
+	t.Parallel()
+	runs, _, _ := makeRuns(40, 4000, keySets()["words"])
+	for i := range runs {
+		runs[i].Edge = i / 2
+	}
+	want := joinModel(t, runs)
+	m, err := NewMerge(runs, MergeConfig{Dir: t.TempDir()})
+	if err != nil || len(m.cursors) != 20 {
+		t.Fatalf("%d runs at once: %v", len(m.cursors), err)
+	}
+	if d := diff(want, drainEdges(t, m)); d != "" {
+		t.Fatal(d)
+	}
+	if err := m.Close(); err != nil || m.Edge() != 0 {
+		t.Fatal(err, m.Edge())
+	}
+}
+
+func TestADamagedRunIsNamedWithItsEdge(t *testing.T) {
+	t.Parallel()
+	runs, _, _ := makeRuns(4, 50, keySets()["words"])
+	runs[3].Edge, runs[3].Order, runs[3].Sum = 1, 0, runs[3].Sum+1
+	_, err := NewMerge(runs, MergeConfig{})
+	e, ok := errors.AsType[*RunError](err)
+	if !ok || e.Edge != 1 || e.Order != 0 || !strings.Contains(err.Error(), "operation 0 over edge 1") || stint.CodeOf(err) != stint.Lost {
 		t.Fatal(err)
 	}
 }

@@ -108,9 +108,9 @@ func corrupt(format string, args ...any) error {
 
 func tooLong(before int64, key, value []byte) error {
 	if len(key) > MaxKey {
-		return stint.Errorf(stint.Failed, "record %d of the output has a key of %d bytes, %.40q…: at most %d", before+1, len(key), key[:40], MaxKey)
+		return stint.Errorf(stint.Failed, "key_too_long: record %d of the output has a key of %d bytes, %.40q…: at most %d", before+1, len(key), key[:40], MaxKey)
 	}
-	return stint.Errorf(stint.Failed, "record %d of the output has a value of %d bytes, key %.40q: at most %d", before+1, len(value), key, MaxValue)
+	return stint.Errorf(stint.Failed, "record_too_long: record %d of the output has a value of %d bytes, key %.40q: at most %d", before+1, len(value), key, MaxValue)
 }
 
 // AppendText appends the text form of a record to dst: the key, TAB and value

@@ -30,8 +30,8 @@ type order struct {
 	execution stint.ExecutionID
 	grant     *stint.Grant
 	op        uint32
-	inputs    []content
-	progress  float64 // of an earlier attempt, from its checkpoint
+	inputs    [][]content // by edge
+	progress  float64     // of an earlier attempt, from its checkpoint
 	began     int64
 	takes     int64
 }

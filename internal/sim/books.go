@@ -197,13 +197,15 @@ func (b *books) enterGrant(e *book, g *coord.GrantRecord) {
 
 // hasInputs reports whether all that an operation reads is done.
 func (e *book) hasInputs(k int, op uint32) bool {
-	if k == 0 {
-		return true
-	}
-	reads := e.run.plan.Reads(k, op)
-	for n := reads.From; n < reads.To; n++ {
-		if o := &e.ops[k-1][n]; !o.done || o.lost && len(o.packs) == 0 {
-			return false
+	for _, into := range e.run.into(k) {
+		if into.from < 0 {
+			continue
+		}
+		reads := e.run.read(&into, op)
+		for n := reads.From; n < reads.To; n++ {
+			if o := &e.ops[into.from][n]; !o.done || o.lost && len(o.packs) == 0 {
+				return false
+			}
 		}
 	}
 	return true
@@ -380,9 +382,11 @@ func (*books) void(e *book, id stint.NodeID) {
 
 // needed reports whether an operation that is not done reads the output.
 func (e *book) needed(k int, n uint32) bool {
-	for op := range e.ops[k+1] {
-		if r := e.run.plan.Reads(k+1, uint32(op)); n >= r.From && n < r.To && !e.ops[k+1][op].done {
-			return true
+	for _, out := range e.run.out(k) {
+		for op := range e.ops[out.to] {
+			if r := e.run.read(&out, uint32(op)); n >= r.From && n < r.To && !e.ops[out.to][op].done {
+				return true
+			}
 		}
 	}
 	return false

@@ -11,6 +11,11 @@
 // seed's own. Then everything is healed, and within a bound every execution must
 // be over, or suspended and left so.
 //
+// Half of the programs are chains of shuffles, or copy their input; the others are
+// graphs of any shape that the generator comes upon: diamonds, joins, broadcasts,
+// chains one to one, gathers, two inputs. What an operation reads, the world finds out
+// from the names in the specification, not from the plan.
+//
 //	server   killed (what is not committed is gone, what is being committed may
 //	         be either), restarted, its commits' outcome unknown, its decisions late
 //	store    commits in groups after a while; an owner reads snapshot and journal

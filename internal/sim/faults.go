@@ -87,6 +87,11 @@ const (
 	savesIssued
 	copiesIssued
 	otherErrands
+	joins
+	broadcasts
+	oneToOnes
+	programGathers
+	readTwice
 	counted
 )
 
@@ -124,6 +129,7 @@ func (*counters) names() [counted]string {
 		blockCopied: "block copied", outputSaved: "output recorded as saved", outputDropped: "output dropped", badCopyFound: "bad copy found",
 		recordWritten: "record written", claimRefused: "claim refused", verifyRefused: "resume refused for damage", fenced: "owner fenced off",
 		leftBehind: "left behind in storage", savesIssued: "save errands", copiesIssued: "copy errands", otherErrands: "other errands",
+		joins: "stages that join", broadcasts: "broadcasts", oneToOnes: "one-to-one edges", programGathers: "gathers of programs", readTwice: "stages read more than once",
 		commitLost: "commit lost by a kill", commitKept: "commit kept by a kill", snapshotRead: "snapshot read",
 		grantRepeated: "grant repeated", retracted: "operations given back", superseded: "completion superseded", takenOver: "completion taken over",
 		toldLate: "attempt of a voided job told", outputLost: "needed output lost", outputNotNeeded: "output lost, not needed", performedAgain: "performed again",

@@ -166,9 +166,9 @@ func (b *books) lose(e *book, id stint.NodeID, gone func(k int, op uint32) bool)
 
 // undo has what is lost and needed not be done any more.
 func (b *books) undo(e *book) {
-	for k := len(e.ops) - 2; k >= 0; k-- {
-		for n := range e.ops[k] {
-			o := &e.ops[k][n]
+	for k, ops := range slices.Backward(e.ops) {
+		for n := range ops {
+			o := &ops[n]
 			if !o.done || !o.lost || len(o.packs) > 0 {
 				continue
 			}
@@ -190,7 +190,7 @@ func (b *books) enterSuspended(e *book) {
 	for k := range e.ops {
 		for n := range e.ops[k] {
 			o := &e.ops[k][n]
-			if o.done && o.part == "" && k+1 < len(e.ops) && e.needed(k, uint32(n)) && !w.isSaved(e.run, o, uint32(n)) {
+			if o.done && o.part == "" && e.needed(k, uint32(n)) && !w.isSaved(e.run, o, uint32(n)) {
 				w.breaks("saved", "%s is suspended; operation %d of stage %d is done and not in long-term storage", e.run.id, n, k)
 			}
 			o.lost, o.copies = o.part == "", nil
@@ -256,7 +256,7 @@ func (e *book) risks() map[stint.NodeID]int64 {
 	for k := range e.ops {
 		for n := range e.ops[k] {
 			o := &e.ops[k][n]
-			if o.done && !o.lost && o.part == "" && len(o.packs)+len(o.copies) == 0 && k+1 < len(e.ops) && e.needed(k, uint32(n)) {
+			if o.done && !o.lost && o.part == "" && len(o.packs)+len(o.copies) == 0 && e.needed(k, uint32(n)) {
 				out[o.node]++
 			}
 		}
@@ -303,7 +303,7 @@ func (b *books) checkDrained(e *book, id stint.NodeID) {
 			if o.job != 0 && o.node == id {
 				b.world.breaks("drained", "%s is drained and has operation %d of stage %d to perform", id, n, k)
 			}
-			if !o.done || o.lost || o.part != "" || k+1 == len(e.ops) || !e.needed(k, uint32(n)) || o.node != id && !slices.Contains(o.copies, id) {
+			if !o.done || o.lost || o.part != "" || !e.needed(k, uint32(n)) || o.node != id && !slices.Contains(o.copies, id) {
 				continue
 			}
 			if !b.world.isSaved(e.run, o, uint32(n)) && !e.elsewhere(id, o) {
@@ -321,28 +321,35 @@ func (e *book) elsewhere(id stint.NodeID, o *opEntry) bool {
 	})
 }
 
-// safe reports whether what was made of an operation's output can do without it.
+// safe reports whether all that was made of an operation's output can do without it.
 func (e *book) safe(k int, n uint32) bool {
-	for op := range e.ops[k+1] {
-		if r := e.run.plan.Reads(k+1, uint32(op)); n < r.From || n >= r.To {
-			continue
-		}
-		o := &e.ops[k+1][op]
-		switch {
-		case !o.done:
-			return false
-		case o.part != "" || len(o.packs) > 0 || !o.lost && len(o.copies) > 0:
-		case k+2 == len(e.ops) || !e.safe(k+1, uint32(op)):
-			return false
+	readers := e.run.out(k)
+	for _, out := range readers {
+		for op := range e.ops[out.to] {
+			if r := e.run.read(&out, uint32(op)); n < r.From || n >= r.To {
+				continue
+			}
+			o := &e.ops[out.to][op]
+			switch {
+			case !o.done:
+				return false
+			case o.part != "" || len(o.packs) > 0 || !o.lost && len(o.copies) > 0:
+			case !e.safe(out.to, uint32(op)):
+				return false
+			}
 		}
 	}
-	return true
+	return len(readers) > 0
 }
 
 // checkGrant checks that a grant names the checkpoints of its operations, and
 // packs where they are.
 func (b *books) checkGrant(e *book, g *stint.Grant) {
-	for _, src := range g.Sources {
+	sources := slices.Clone(g.Sources)
+	for _, beside := range g.Beside {
+		sources = append(sources, beside.Sources...)
+	}
+	for _, src := range sources {
 		if src.Pack != nil && src.Storage != e.row.home {
 			b.world.breaks("saved", "%s names a pack in %q; the saved state is in %q", g.Job, src.Storage, e.row.home)
 		}

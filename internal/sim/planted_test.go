@@ -39,7 +39,7 @@ func escaped() []string {
 
 func plantedBugs() []planted {
 	const apply, reports, step, grant, state, snapshot = "internal/coord/apply.go", "internal/coord/report.go", "internal/coord/step.go", "internal/coord/grant.go", "internal/coord/state.go", "internal/coord/snapshot.go"
-	const errand, ledger, report = "internal/coord/errand.go", "internal/agent/ledger.go", "internal/agent/report.go"
+	const edges, errand, ledger, report = "internal/coord/edges.go", "internal/coord/errand.go", "internal/agent/ledger.go", "internal/agent/report.go"
 	return []planted{
 		{"a report after a gap is acknowledged", step, "if n.status != nodeReady || r.Seq > n.lastSeq+1 && !n.gap {", "if n.status != nodeReady {"},
 		{"reports of an older incarnation are taken in", step, "if !known || r.Incarnation != s.nodes[i].incarnation {", "if !known {"},
@@ -53,20 +53,20 @@ func plantedBugs() []planted {
 		{"the operations of a node that is away are not freed", apply, "	s.void(now, i)\n	s.observe(i, nodeAway)", "	s.observe(i, nodeAway)"},
 		{"lost output stays done", apply, "		s.lose(i, func(int, uint32) bool { return true })", ""},
 		{"output that is not needed is forgotten when it is lost", apply, "o.state == done && o.node == i && !o.gone && gone(k, uint32(n)) {", "o.state == done && o.node == i && !o.gone && gone(k, uint32(n)) && s.needed(k, uint32(n)) {"},
-		{"an undone operation leaves the barrier down", apply, "	if next.spec.Gather == nil {\n		next.ready = nil\n		return\n	}", "	if next.spec.Gather == nil {\n		return\n	}"},
-		{"a gather does not wait for what was undone", apply, "	next.waitingFor[g]++\n", ""},
+		{"an undone operation leaves the barrier down", edges, "			next.ready = nil\n			continue\n", "			continue\n"},
+		{"a gather does not wait for what was undone", edges, "		next.waitingFor[by]++\n", ""},
 		{"a superseded completion counts", reports, "return o.node == i && (o.job == id || o.job == 0)", "return true"},
 		{"a second completion counts", reports, "	case done, failed:\n	}\n	return false\n}\n\n// finish", "	case done, failed:\n		return true\n	}\n	return false\n}\n\n// finish"},
 		{"an operation performed again is counted again", reports, "	first = !o.counted\n", "	first = true\n"},
 		{"attempts of voided jobs are not counted", reports, "	if j == nil {\n		s.begunVoided(i, b)\n		return\n	}", "	if j == nil {\n		return\n	}"},
 		{"interrupted attempts are not counted", apply, "			s.begunVoided(i, b)\n		}\n		s.keepVoided", "			_ = b\n		}\n		s.keepVoided"},
 		{"a failed operation is not tried again", reports, "	s.exceptions[key] = e\n	s.release(f.Stage, f.Op)", "	s.exceptions[key] = e"},
-		{"lost machines use up the attempts", reports, "		e.infra++\n		wait = backoff(e.infra)", "		e.failed++\n		wait = backoff(1)"},
+		{"lost machines use up the attempts", reports, "		e.infra++\n		wait = backoff(e.infra, s.request.Backoff)", "		e.failed++\n		wait = backoff(1, 0)"},
 		{"returned operations are forgotten", reports, "			s.leave(j, back.Job, n)\n			s.release(j.stage, n)\n		}\n	}\n}\n\n// returnedVoided", "			s.leave(j, back.Job, n)\n		}\n	}\n}\n\n// returnedVoided"},
-		{"the shuffle does not wait for all", state, "st.spec.Gather == nil && !s.complete(i-1) {", "st.spec.Gather == nil && s.stages[i-1].counts[pending] > 0 {"},
+		{"the shuffle does not wait for all", edges, "if s.plan.Whole(k, e) && !s.complete(s.plan.Upstream(k, e)) {", "if s.plan.Whole(k, e) && s.stages[s.plan.Upstream(k, e)].counts[pending] > 0 {"},
 		{"parts of any attempt are chosen", reports, "if o := &st.ops[p.Op]; o.state == done && o.node == i {", "if o := &st.ops[p.Op]; o.node != 60000 {"},
 		{"sources are not computed anew", apply, "|| o.state == failed || to == failed {\n		st.sources = nil", "|| o.state == failed || to == failed {"},
-		{"an operation is granted before its back-off and its inputs", grant, "if e.notBefore > now || !s.unblocked(key.stage, key.op) {", "if e.notBefore > now {"},
+		{"an operation is granted before its back-off and its inputs", grant, "if e.notBefore > now || !s.unblocked(key.stage, key.op) || s.strands(key.stage, key.op) {", "if e.notBefore > now {"},
 		{"a snapshot forgets what is gone", snapshot, "			flags |= flagGone\n", "			flags |= 0\n"},
 		{"a snapshot forgets the number of the last report", snapshot, "lastSeq: c.LastSeq, ", ""},
 		{"a restored state has no retries", snapshot, "			s.retries = append(s.retries, opKey{e.Stage, e.Op})", ""},
@@ -76,6 +76,15 @@ func plantedBugs() []planted {
 		{"what was handed out is given back", ledger, "			j.waiting = stint.SubtractRange(j.waiting, tail)\n", ""},
 		{"an answer to a retraction is forgotten", ledger, "	d.Returned = append(d.Returned, answer)", "	_ = d"},
 		{"a report is dropped before it is acknowledged", report, "	a.sent = append(a.sent, r)\n", ""},
+		{"output is not needed that a second stage reads", edges, "	return slices.ContainsFunc(s.plan.Readers(k), func", "	return slices.ContainsFunc(s.plan.Readers(k)[:min(1, len(s.plan.Readers(k)))], func"},
+		{"a broadcast is not needed", edges, "			return !s.complete(r.Stage)\n", "			return r.Edge == 0 && !s.complete(r.Stage)\n"},
+		{"a join begins before its second side is complete", edges, "	for e := range s.plan.Edges(k) {\n		if s.plan.Whole(k, e) && !s.complete", "	for e := range 1 {\n		if s.plan.Whole(k, e) && !s.complete"},
+		{"a stage that reads one to one does not wait for its broadcast", edges, "	for e := range s.plan.Edges(k) {\n		if s.plan.Whole(k, e) && !s.complete", "	for e := range s.plan.Edges(k) {\n		if s.plan.Whole(k, 0) && s.plan.Whole(k, e) && !s.complete"},
+		{"an end frees the first stage alone that waits for it", edges, "	for _, r := range s.plan.Readers(k) {\n		next := &s.stages[r.Stage]\n		if s.plan.Whole(r.Stage, r.Edge) {\n			if s.complete", "	for _, r := range s.plan.Readers(k)[:min(1, len(s.plan.Readers(k)))] {\n		next := &s.stages[r.Stage]\n		if s.plan.Whole(r.Stage, r.Edge) {\n			if s.complete"},
+		{"a grant names no sources of what is beside", grant, "	for e := 1; e < s.plan.Edges(j.stage); e++ {", "	for e := 1; e < 1; e++ {"},
+		{"what is beside is said to lie where the input does", edges, "	from := s.plan.Upstream(k, e)\n	if s.plan.Whole(k, e) {", "	from := s.plan.Upstream(k, 0)\n	if s.plan.Whole(k, e) {"},
+		{"an execution ends before the stages that none reads", errand, "return !slices.ContainsFunc(s.ends, func(k int) bool { return !s.complete(k) })", "return s.complete(len(s.stages) - 1)"},
+		{"what an operation waits for is not counted anew", edges, "				st.waitingFor[by]++\n", ""},
 		{"a lost block is still announced", ledger, "			a.completed = subtractFromStage(a.completed, s.Stage, ops)\n", ""},
 	}
 }
@@ -84,13 +93,13 @@ func plantedBugs() []planted {
 func plantedKeeping() []planted {
 	const apply, copies, chores, save, suspend, drop, errand = "internal/coord/apply.go", "internal/coord/copies.go", "internal/coord/chores.go", "internal/coord/save.go", "internal/coord/suspend.go", "internal/coord/drop.go", "internal/coord/errand.go"
 	const drain, hold, snapshot, state, reports, grant, step, sources = "internal/coord/drain.go", "internal/coord/hold.go", "internal/coord/snapshot.go", "internal/coord/state.go", "internal/coord/report.go", "internal/coord/grant.go", "internal/coord/step.go", "internal/coord/sources.go"
-	const ledger, storage = "internal/agent/ledger.go", "internal/sim/storage.go"
+	const edges, ledger, storage = "internal/coord/edges.go", "internal/agent/ledger.go", "internal/sim/storage.go"
 	return []planted{
 		{"suspended before all is saved", suspend, "	return s.left() == 0\n", "	return true\n"},
 		{"suspended while something is in progress", suspend, "if s.status != stint.Suspending || s.out > 0 {", "if s.status != stint.Suspending {"},
 		{"an error of a save is taken for done", chores, "	if r.Error != nil {\n		s.putOff(now, r.Error)\n		return true\n	}", "	if r.Error != nil {\n		s.record(d, Record{At: now, Saved: &SavedRecord{Packs: []stint.Pack{{Key: r.ID, Stage: f.stage, Ops: f.ops}}, Ops: f.ops}})\n		return true\n	}"},
-		{"a gather that is in progress does not need its input", state, "	return reader != done && reader != failed", "	return reader < begun"},
-		{"a shuffle that is in progress does not need its input", state, "		return !s.complete(i + 1)\n", "		return next.counts[pending] > 0\n"},
+		{"a gather that is in progress does not need its input", edges, "		return by != done && by != failed", "		return by < begun"},
+		{"a shuffle that is in progress does not need its input", edges, "			return !s.complete(r.Stage)\n", "			return s.stages[r.Stage].counts[pending] > 0\n"},
 		{"a claim is not conditional", storage, "if _, there := s.objects[key]; there {", "if _, there := s.objects[key]; there && generation > 1000 {"},
 		{"a resume keeps the generation", suspend, "Status: stint.InProgress, Generation: a.Generation,", "Status: stint.InProgress, Generation: s.generation,"},
 		{"a snapshot forgets the generation", snapshot, "	s.generation, s.home, s.stopBy,", "	_, s.home, s.stopBy,"},
@@ -105,8 +114,10 @@ func plantedKeeping() []planted {
 		{"a grant does not name checkpoints", grant, "if key.stage == j.stage && key.op >= j.ops.From", "if key.stage == j.stage && key.op > j.ops.From"},
 		{"a bad copy stays", reports, "	if len(r.Bad) > 0 {", "	if len(r.Bad) > 1000 {"},
 		{"a bad pack stays", copies, "		s.stages[b.Stage].unpackFrom(b.Pack, b.Ops)\n", ""},
-		{"output is dropped before what was made of it is safe", drop, " || !s.safe(k+1) {", " {"},
-		{"output that is gathered in part is dropped", drop, "s.completed(k+1, u.Op) && !s.redone", "!s.completed(k+1, u.Op) && !s.redone"},
+		{"output is dropped before what was made of it is safe", drop, "(s.outlives(r.Stage) || !s.retryReads(r.Stage) && s.readSafely(r.Stage, known))", "true"},
+		{"output is dropped that a second stage has to read", drop, "	for _, r := range readers {", "	for _, r := range readers[:min(1, len(readers))] {"},
+		{"output is dropped behind a part that another stage reads too", drop, " || len(s.plan.Readers(from)) > 1 {", " {"},
+		{"output that is gathered in part is dropped", drop, "s.stages[k].ops[u.Op].state == done && !s.redone", "s.stages[k].ops[u.Op].state != done && !s.redone"},
 		{"a drained node has the only copy", drain, "&& !s.spared(k, i) {", "&& s.spared(k, i) {"},
 		{"copies on nodes that are drained count", copies, "s.nodes[i].status == nodeReady && !s.isDraining(i)", "s.nodes[i].status == nodeReady"},
 		{"one copy is enough", chores, "	if here < s.chores.want {", "	if here+1 < s.chores.want {"},

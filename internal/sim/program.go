@@ -17,8 +17,9 @@ type run struct {
 	id         stint.ExecutionID
 	request    stint.Request
 	plan       *plan.Plan
-	cursed     uint64 // an operation of the first stage that always fails, plus 1; 0: none
-	long       bool   // operations take long
+	edges      []edge
+	cursed     attempt // stage, plus 1, and number of an operation that always fails
+	long       bool    // operations take long
 	staged     map[string]content
 	output     []content // of the parts, once committed
 	committed  bool
@@ -81,7 +82,7 @@ func joined(list []content) content {
 			}
 			out.pieces = append(out.pieces, p)
 		}
-		if c.text != "" {
+		if n := len(texts); c.text != "" && (n == 0 || texts[n-1] != c.text) { // what all operations say of what they have looked at
 			texts = append(texts, c.text)
 		}
 	}
@@ -97,49 +98,9 @@ func inputOf(g *stint.Grant, stage *stint.StageSpec, op uint32) content {
 	}
 	var c content
 	for _, p := range g.Subsets[op-g.Ops.From].Pieces {
-		c.pieces = append(c.pieces, piece{p.Object.URL, p.Offset, p.Offset + p.Length})
+		c.pieces = append(c.pieces, piece{p.Object.Input + p.Object.URL, p.Offset, p.Offset + p.Length})
 	}
 	return c
-}
-
-// perform is what operation op of a stage makes of what it reads.
-func perform(stage *stint.StageSpec, op uint32, inputs []content) content {
-	read := joined(inputs)
-	if stage.Input.Kind != stint.Shuffle {
-		return read
-	}
-	return content{text: fmt.Sprintf("%s/%d:%x", stage.Name, op, read.sum())}
-}
-
-func (r *run) perform(o *order) content {
-	return perform(&r.plan.Spec.Stages[o.grant.Stage], o.op, o.inputs)
-}
-
-// model is the output of one machine that performs everything in order, its
-// parts joined if they are pieces of the input.
-func (r *run) model() []content {
-	whole := content{}
-	if v := r.plan.Listing.Range; v != nil && v.Count > 0 {
-		whole.pieces = []piece{{"values", v.First, v.First + v.Count}}
-	}
-	for _, o := range r.plan.Listing.Objects {
-		if o.Size > 0 {
-			whole.pieces = append(whole.pieces, piece{o.URL, 0, o.Size})
-		}
-	}
-	out := []content{whole}
-	for i := range r.plan.Spec.Stages {
-		stage := &r.plan.Spec.Stages[i]
-		if stage.Input.Kind != stint.Shuffle {
-			continue
-		}
-		read := out
-		out = nil
-		for op := range stage.Operations {
-			out = append(out, perform(stage, op, read))
-		}
-	}
-	return out
 }
 
 // outcome is why an attempt fails, or nil.
@@ -148,7 +109,7 @@ func (r *run) outcome(a *agentProcess, o *order) *stint.Error {
 	switch {
 	case a.machine.fullUntil > w.now && w.chance(0.5):
 		return stint.Errorf(stint.Unavailable, "disk full")
-	case r.cursed == uint64(o.op)+1 && o.grant.Stage == 0:
+	case r.cursed == attempt{uint32(o.grant.Stage) + 1, o.op}:
 		return stint.Errorf(stint.Failed, "exit 1")
 	case w.happens(attemptFailed):
 		return stint.Errorf(stint.Failed, "exit 2")
@@ -214,8 +175,11 @@ func (w *world) submit(i int) {
 	var err error
 	r.plan, err = plan.Make(r.id, r.request, listing, choice)
 	w.must(err)
-	if n := r.plan.Spec.Stages[0].Operations; n > 0 && w.happens(operationCursed) {
-		r.cursed = 1 + uint64(w.rng.IntN(int(n)))
+	r.edges = edgesOf(r.plan.Spec.Stages)
+	w.countShape(r.plan)
+	k := w.rng.IntN(len(r.plan.Spec.Stages))
+	if n := r.plan.Spec.Stages[k].Operations; n > 0 && w.happens(operationCursed) {
+		r.cursed = attempt{uint32(k) + 1, uint32(w.rng.IntN(int(n)))}
 	}
 	w.runs = append(w.runs, r)
 	row := &row{plan: r.plan, request: r.request, created: w.millis(), epoch: s.epoch}
@@ -272,6 +236,12 @@ func (w *world) shape(r *run) (stint.Listing, plan.Choice) {
 	}
 	listing := stint.Listing{Range: &stint.Values{First: 7, Count: 1 + rng.Int64N(60)}}
 	choice := plan.Choice{SubsetSize: 1, Exact: true, Partitions: 1 + rng.IntN(6)}
+	if rng.IntN(4) == 0 {
+		r.request.Backoff = 1 + rng.Int64N(1000)
+	}
+	if rng.IntN(2) == 0 {
+		return w.shapeGraph(r, listing, choice)
+	}
 	names := []string{"map", "reduce"}
 	switch rng.IntN(8) {
 	case 0: // values, gathered into parts
@@ -297,6 +267,31 @@ func (w *world) shape(r *run) (stint.Listing, plan.Choice) {
 		}
 		r.request.Program.Stages = append(r.request.Program.Stages, st)
 	}
+	return listing, choice
+}
+
+// shapeGraph draws an execution of a program that is not a chain of shuffles.
+func (w *world) shapeGraph(r *run, listing stint.Listing, choice plan.Choice) (stint.Listing, plan.Choice) {
+	rng := w.rng
+	listing.Range.Count = 1 + rng.Int64N(30)
+	switch rng.IntN(5) {
+	case 0: // objects, gathered into parts
+		listing, choice.SubsetSize = w.objects(4, 150<<20), (20+rng.Int64N(40))<<20
+	case 1: // objects, packed
+		listing, choice.SubsetSize, choice.Exact = w.objects(30, 1000), 2000, false
+	case 2: // of two inputs
+		listing, choice.SubsetSize = w.objects(12, 1000), 700
+		r.request.Program.Inputs = []string{"one", "two"}
+		border := rng.IntN(len(listing.Objects) + 1)
+		for i := range listing.Objects {
+			listing.Objects[i].Input = r.request.Program.Inputs[min(i/max(border, 1), 1)]
+		}
+	case 3:
+		if rng.IntN(5) == 0 {
+			listing.Range.Count = 0
+		}
+	}
+	r.request.Program.Stages = w.graph(r.request.Program.Inputs)
 	return listing, choice
 }
 

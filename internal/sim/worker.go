@@ -30,8 +30,8 @@ func (a *agentProcess) prepare(o *order) {
 	r := w.runOf(o.execution)
 	stage := &r.plan.Spec.Stages[o.grant.Stage]
 	a.restore(o)
-	if stage.Input.Kind == stint.FromInput {
-		a.later(w.between(10, millisecond), "prepared", func() { a.prepared(o, []content{inputOf(o.grant, stage, o.op)}) })
+	if stage.Input.Kind == stint.FromInput && len(stage.Beside) == 0 {
+		a.later(w.between(10, millisecond), "prepared", func() { a.prepared(o, [][]content{{inputOf(o.grant, stage, o.op)}}) })
 		return
 	}
 	a.fetch(o, w.now+patience)
@@ -61,7 +61,7 @@ func (a *agentProcess) leave(o *order) {
 	a.preparing = slices.DeleteFunc(a.preparing, func(other *order) bool { return other == o })
 }
 
-// fetch reads what an operation of a later stage needs from where the grant says
+// fetch reads what an operation needs of other stages from where the grant says
 // it lies, and tries again for a while where nobody answers.
 func (a *agentProcess) fetch(o *order, deadline int64) {
 	w := a.world
@@ -86,18 +86,30 @@ func (a *agentProcess) fetch(o *order, deadline int64) {
 
 // gather collects the inputs: lost says what is missing, silent that somebody
 // did not answer. Copies that cannot be used are reported.
-func (a *agentProcess) gather(o *order) (inputs []content, lost string, silent bool) {
-	reads := a.world.runOf(o.execution).plan.Reads(o.grant.Stage, o.op)
-	for n := reads.From; n < reads.To; n++ {
-		key := blockKey{o.execution, o.grant.Stage - 1, n}
-		c, found := a.search(o.grant.Sources, key, func(bad stint.BadCopy) { a.ledger.Bad(o.execution, bad) })
-		switch {
-		case found == noAnswer:
-			silent, lost = true, "no answer"
-		case found == notThere && lost == "":
-			lost = fmt.Sprintf("%d is not there", n)
+func (a *agentProcess) gather(o *order) (inputs [][]content, lost string, silent bool) {
+	r := a.world.runOf(o.execution)
+	for _, e := range r.into(o.grant.Stage) {
+		if e.from < 0 {
+			inputs = append(inputs, []content{inputOf(o.grant, &r.plan.Spec.Stages[e.to], o.op)})
+			continue
 		}
-		inputs = append(inputs, c)
+		sources := o.grant.Sources
+		if e.place > 0 {
+			sources = o.grant.Beside[e.place-1].Sources
+		}
+		var list []content
+		reads := r.read(&e, o.op)
+		for n := reads.From; n < reads.To; n++ {
+			c, found := a.search(sources, blockKey{o.execution, e.from, n}, func(bad stint.BadCopy) { a.ledger.Bad(o.execution, bad) })
+			switch {
+			case found == noAnswer:
+				silent, lost = true, "no answer"
+			case found == notThere && lost == "":
+				lost = fmt.Sprintf("%d of stage %d is not there", n, e.from)
+			}
+			list = append(list, c)
+		}
+		inputs = append(inputs, list)
 	}
 	return inputs, lost, silent
 }
@@ -170,7 +182,7 @@ func (a *agentProcess) missed(key blockKey) {
 }
 
 // prepared queues an order that is ready.
-func (a *agentProcess) prepared(o *order, inputs []content) {
+func (a *agentProcess) prepared(o *order, inputs [][]content) {
 	a.leave(o)
 	o.inputs = inputs
 	if handed, begun := a.ledger.Outstanding(o.execution, o.grant.Job, o.op); handed && !begun {

@@ -18,9 +18,27 @@
 // What [Reader] delivers are these bytes as they are; a last line without LF is
 // given one. An object that has become shorter than it was listed is an error.
 //
+// # Other ends of records
+//
+// A delimiter of any length may end records instead of LF; where occurrences
+// overlap, the first counts, counted from the object's beginning. In Hadoop's
+// format LF, CR and CR LF each end a record, and a byte order mark at the object's
+// beginning is left out. Both, and records with their offsets, are delivered as the
+// record and an LF; an LF within the record stays. The rule for pieces is the same.
+// A piece is read from before its first byte: from so far back that no occurrence
+// of the delimiter can reach over from before that, which is a few bytes as a rule.
+//
+// # Compressed objects
+//
+// An object whose name ends in .gz, .zst or .bz2 is one piece. Members, frames and
+// streams follow one another; records are counted in what they hold, bytes as they
+// are in the object. An object that is something else, is cut short, goes on with
+// something else or holds beyond measure fails for good.
+//
 // # Files
 //
-// A record is a whole object, delivered as it is, one after the other.
+// A record is a whole object, delivered as it is, or as what it holds if it is
+// compressed, one after the other.
 //
 // # Ranges
 //

@@ -68,7 +68,7 @@ func read(t *testing.T, together bool, limit int64, inputs ...split.Input) resul
 		}
 	}
 	for _, g := range groups {
-		r := split.NewReader(g, stint.SplitLines, limit)
+		r := split.NewReader(g, split.Format{Split: stint.SplitLines, Limit: limit}, nil)
 		b, err := io.ReadAll(r)
 		if err != nil {
 			t.Fatalf("read %d pieces: %v", len(g), err)
@@ -77,7 +77,7 @@ func read(t *testing.T, together bool, limit int64, inputs ...split.Input) resul
 			t.Fatalf("output %q does not end with LF", b)
 		}
 		var viaWriteTo bytes.Buffer
-		w := split.NewReader(g, "", limit)
+		w := split.NewReader(g, split.Format{Limit: limit}, nil)
 		n, err := w.WriteTo(&viaWriteTo)
 		if err != nil || n != int64(len(b)) || viaWriteTo.String() != string(b) || w.Records() != r.Records() || w.Bytes() != r.Bytes() {
 			t.Fatalf("WriteTo gave %d bytes %q, %v; Read gave %q", n, viaWriteTo.String(), err, b)
@@ -156,7 +156,7 @@ func TestRecordBelongsToThePieceInWhichItBegins(t *testing.T) {
 		{0, 1 << 40, content},
 	} {
 		in := split.Input{Piece: stint.Piece{Object: object(content), Offset: tc.offset, Length: tc.length}, File: strings.NewReader(content)}
-		got, err := io.ReadAll(split.NewReader([]split.Input{in}, stint.SplitLines, 0))
+		got, err := io.ReadAll(split.NewReader([]split.Input{in}, split.Format{Split: stint.SplitLines}, nil))
 		if err != nil || string(got) != tc.want {
 			t.Errorf("piece %d+%d: got %q, %v, want %q", tc.offset, tc.length, got, err, tc.want)
 		}
@@ -182,8 +182,8 @@ func TestRecordOverTheLimitNamesFileAndOffset(t *testing.T) {
 		} {
 			for _, at := range []int{0, 1} { // the record is found in either piece of a cut
 				inputs := cut(tc.content, min(at, len(tc.content)))
-				_, err := io.Copy(io.Discard, split.NewReader(inputs, stint.SplitLines, limit))
-				direct := struct{ io.Reader }{split.NewReader(inputs, stint.SplitLines, limit)}
+				_, err := io.Copy(io.Discard, split.NewReader(inputs, split.Format{Split: stint.SplitLines, Limit: limit}, nil))
+				direct := struct{ io.Reader }{split.NewReader(inputs, split.Format{Split: stint.SplitLines, Limit: limit}, nil)}
 				_, derr := io.CopyBuffer(struct{ io.Writer }{io.Discard}, direct, make([]byte, 1<<20))
 				if fmt.Sprint(err) != fmt.Sprint(derr) {
 					t.Errorf("%s, limit %d: WriteTo says %v, Read says %v", name, limit, err, derr)
@@ -218,12 +218,12 @@ func TestEndlessRecordIsReadNoFurtherThanNeeded(t *testing.T) {
 	t.Parallel()
 	o := stint.Object{URL: "file:///x", Size: 1 << 50}
 	file := &endless{}
-	_, err := io.Copy(io.Discard, split.NewReader([]split.Input{{Piece: stint.Piece{Object: o, Length: 10}, File: file}}, "", 0))
+	_, err := io.Copy(io.Discard, split.NewReader([]split.Input{{Piece: stint.Piece{Object: o, Length: 10}, File: file}}, split.Format{}, nil))
 	if stint.CodeOf(err) != stint.Invalid || file.read > split.MaxRecord+(1<<20) {
 		t.Errorf("read %d bytes, then %v", file.read, err)
 	}
 	file = &endless{}
-	n, err := io.Copy(io.Discard, split.NewReader([]split.Input{{Piece: stint.Piece{Object: o, Offset: 5, Length: 10_000_000}, File: file}}, "", 0))
+	n, err := io.Copy(io.Discard, split.NewReader([]split.Input{{Piece: stint.Piece{Object: o, Offset: 5, Length: 10_000_000}, File: file}}, split.Format{}, nil))
 	if n != 0 || err != nil || file.read > 10_000_001 {
 		t.Errorf("a piece in which no record begins gave %d bytes, %v, after reading %d", n, err, file.read)
 	}
@@ -234,7 +234,7 @@ func TestSmallPieceReadsLittleBehindItsEnd(t *testing.T) {
 	content := strings.Repeat(strings.Repeat("x", 99)+"\n", 10_000)
 	file := &countingFile{ReaderAt: strings.NewReader(content)}
 	in := split.Input{Piece: stint.Piece{Object: object(content), Offset: 1050, Length: 1000}, File: file}
-	got, err := io.ReadAll(split.NewReader([]split.Input{in}, "", 0))
+	got, err := io.ReadAll(split.NewReader([]split.Input{in}, split.Format{}, nil))
 	if err != nil || len(got) != 1000 || file.read > 6000 {
 		t.Errorf("got %d bytes, %v, from %d", len(got), err, file.read)
 	}
@@ -256,7 +256,7 @@ func TestShortenedObjectIsFound(t *testing.T) {
 	for _, kind := range []stint.Split{stint.SplitLines, stint.SplitFiles} {
 		for n := range len(content) {
 			in := split.Input{Piece: stint.Piece{Object: object(content), Length: int64(len(content))}, File: strings.NewReader(content[:n])}
-			_, err := io.ReadAll(split.NewReader([]split.Input{in}, kind, 0))
+			_, err := io.ReadAll(split.NewReader([]split.Input{in}, split.Format{Split: kind}, nil))
 			want := fmt.Sprintf("input changed: file:///data/in.txt has %d bytes now, had %d; submit again", n, len(content))
 			if stint.CodeOf(err) != stint.Invalid || err.Error() != want {
 				t.Errorf("%s cut to %d bytes: got %v, want %s", kind, n, err, want)
@@ -288,7 +288,7 @@ func TestReadErrorIsTheNodesFault(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("input/output error")
 	in := split.Input{Piece: stint.Piece{Object: stint.Object{URL: "file:///x", Size: 9}, Length: 9}, File: brokenFile{cause}}
-	r := split.NewReader([]split.Input{in}, "", 0)
+	r := split.NewReader([]split.Input{in}, split.Format{}, nil)
 	for range 2 { // an error is final
 		_, err := io.ReadAll(r)
 		if stint.CodeOf(err) != stint.Unavailable || !errors.Is(err, cause) || !strings.Contains(err.Error(), "file:///x") {
@@ -304,7 +304,7 @@ func TestFilesAreDeliveredWholeAndAsTheyAre(t *testing.T) {
 	for _, c := range contents {
 		inputs = append(inputs, cut(c)...)
 	}
-	r := split.NewReader(inputs, stint.SplitFiles, 10)
+	r := split.NewReader(inputs, split.Format{Split: stint.SplitFiles, Limit: 10}, nil)
 	got, err := io.ReadAll(r)
 	want := strings.Join(contents, "")
 	if err != nil || string(got) != want {
@@ -331,7 +331,7 @@ func TestPiecesThatAreNoneAreRefused(t *testing.T) {
 		"unknown kind":      {"csv", stint.Piece{Object: o, Length: 10}},
 	} {
 		in := split.Input{Piece: tc.piece, File: strings.NewReader("0123456789")}
-		if _, err := io.ReadAll(split.NewReader([]split.Input{in}, tc.kind, 0)); stint.CodeOf(err) != stint.Invalid {
+		if _, err := io.ReadAll(split.NewReader([]split.Input{in}, split.Format{Split: tc.kind}, nil)); stint.CodeOf(err) != stint.Invalid {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -341,7 +341,7 @@ func TestReadAndWriteToMix(t *testing.T) {
 	t.Parallel()
 	content := strings.Repeat("some line\n", 200_000) + "last"
 	for _, size := range []int{1, 3, 5000, 64 << 10, 1 << 20, 4 << 20} {
-		r := split.NewReader(cut(content, 7, 1_000_003, 1_500_000), "", 0)
+		r := split.NewReader(cut(content, 7, 1_000_003, 1_500_000), split.Format{}, nil)
 		var out bytes.Buffer
 		p := make([]byte, size)
 		n, err := r.Read(p)
@@ -361,7 +361,7 @@ func TestReadAndWriteToMix(t *testing.T) {
 func TestReaderKeepsTheContractOfReaders(t *testing.T) {
 	t.Parallel()
 	content := strings.Repeat("some line\n", 30_000) + "last"
-	if err := iotest.TestReader(split.NewReader(cut(content, 5, 100_000), "", 0), []byte(content+"\n")); err != nil {
+	if err := iotest.TestReader(split.NewReader(cut(content, 5, 100_000), split.Format{}, nil), []byte(content+"\n")); err != nil {
 		t.Error(err)
 	}
 }
@@ -387,7 +387,7 @@ func FuzzCuts(f *testing.F) {
 		if longest > 1 {
 			var err error
 			for _, in := range inputs {
-				_, e := io.Copy(io.Discard, split.NewReader([]split.Input{in}, "", int64(longest)-1))
+				_, e := io.Copy(io.Discard, split.NewReader([]split.Input{in}, split.Format{Limit: int64(longest) - 1}, nil))
 				err = errors.Join(err, e)
 			}
 			if stint.CodeOf(err) != stint.Invalid {
@@ -420,7 +420,7 @@ func BenchmarkLines(b *testing.B) {
 					for off := int64(0); off < o.Size; off += piece {
 						inputs = append(inputs, split.Input{Piece: stint.Piece{Object: o, Offset: off + 1, Length: min(piece, o.Size-off)}, File: file})
 					}
-					if _, err := split.NewReader(inputs, "", 0).WriteTo(nothing{}); err != nil {
+					if _, err := split.NewReader(inputs, split.Format{}, nil).WriteTo(nothing{}); err != nil {
 						b.Fatal(err)
 					}
 				}

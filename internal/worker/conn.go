@@ -57,14 +57,16 @@ type packed struct {
 	Status  []stint.StatusText `json:"t,omitempty"`
 	Dropped []stint.Returned   `json:"d,omitempty"`
 	Events  bool               `json:"e,omitempty"`
+	Staged  *stint.Part        `json:"u,omitempty"`
+	Stored  *Stored            `json:"r,omitempty"`
 }
 
 // Send sends a message and duplicates of files, which stay the caller's. It
 // waits while the other end does not read. An error leaves the stream broken.
 func (c *Conn) Send(m Message, files []*os.File) error {
-	p := packed{Setup: m.Setup, Segment: m.Segment, Perform: m.Perform, Stop: m.Stop}
+	p := packed{Setup: m.Setup, Segment: m.Segment, Perform: m.Perform, Stop: m.Stop, Stored: m.Stored}
 	if m.Events != nil {
-		p.Events, p.Status, p.Dropped = true, m.Events.Status, m.Events.Dropped
+		p.Events, p.Status, p.Dropped, p.Staged = true, m.Events.Status, m.Events.Dropped, m.Events.Staged
 		var err error
 		for _, r := range m.Events.Records {
 			if p.Log, err = AppendRecord(p.Log, r); err != nil {
@@ -240,11 +242,11 @@ func nameOf(fd int) string {
 }
 
 func (p *packed) message() (Message, error) {
-	m := Message{Setup: p.Setup, Segment: p.Segment, Perform: p.Perform, Stop: p.Stop}
+	m := Message{Setup: p.Setup, Segment: p.Segment, Perform: p.Perform, Stop: p.Stop, Stored: p.Stored}
 	if !p.Events {
 		return m, nil
 	}
-	m.Events = &Events{Status: p.Status, Dropped: p.Dropped}
+	m.Events = &Events{Status: p.Status, Dropped: p.Dropped, Staged: p.Staged}
 	r, buf := bytes.NewReader(p.Log), []byte(nil)
 	for r.Len() > 0 {
 		value, err := readFrame(r, &buf)

@@ -125,7 +125,7 @@ func TestAMessageCutShortIsAnError(t *testing.T) {
 	}
 }
 
-func TestTailKeepsTheEnd(t *testing.T) {
+func TestTheBeginningAndTheEndOfStderrAreKept(t *testing.T) {
 	t.Parallel()
 	const size = 64 << 10
 	for _, writes := range [][]string{
@@ -133,15 +133,27 @@ func TestTailKeepsTheEnd(t *testing.T) {
 		{"abc", "d"},
 		{strings.Repeat("x", size)},
 		{strings.Repeat("x", size), "yz"},
-		{"a", strings.Repeat("b", size+1)},
-		{strings.Repeat("c", size-1), "de", strings.Repeat("f", size/2), strings.Repeat("g", size-1)},
+		{strings.Repeat("c", size-1), "de", strings.Repeat("f", size/2)},
+		{strings.Repeat("x", 2*size)},
+		{"a", strings.Repeat("b", 2*size)},
+		{strings.Repeat("c", size+1), "de", strings.Repeat("f", size/2), strings.Repeat("g", 5*size-1), "h"},
 	} {
 		all := strings.Join(writes, "")
-		if got, want := worker.Tail(writes...), all[max(0, len(all)-size):]; got != want {
+		want := all
+		if lost := len(all) - 2*size; lost > 0 {
+			want = fmt.Sprintf("%s\n[%d bytes are left out here]\n%s", all[:size], lost, all[len(all)-size:])
+		}
+		if got := worker.Tail(writes...); got != want {
 			t.Errorf("%d bytes, want %d", len(got), len(want))
 		}
 	}
-	if got := worker.Tail("cut off\n", strings.Repeat("line\n", size/5)); !strings.HasPrefix(got, "line\n") {
-		t.Errorf("%.20q", got)
+	lines := strings.Repeat("a line\n", size)
+	got := worker.Tail(lines[:5], lines[5:])
+	_, end, _ := strings.Cut(got, "left out here]\n")
+	if !strings.HasPrefix(got, lines[:size]) || !strings.HasPrefix(end, "a line\n") || !strings.HasSuffix(lines, end) || len(end) < size-7 {
+		t.Errorf("%.20q", end)
+	}
+	if want := fmt.Sprintf("[%d bytes are", len(lines)-size-len(end)); !strings.Contains(got, want) {
+		t.Errorf("not %q", want)
 	}
 }

@@ -59,7 +59,10 @@ func (s *slot) giveUp(o *operation, err error) error {
 
 // lengthOf returns how many bytes an operation has written, if that is counted.
 func lengthOf(out output) int64 {
-	if b, ok := out.(*byteOutput); ok {
+	switch b := out.(type) {
+	case *byteOutput:
+		return b.length
+	case *lineOutput:
 		return b.length
 	}
 	return 0

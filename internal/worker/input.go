@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -9,7 +10,6 @@ import (
 
 	"stint"
 	"stint/internal/shuffle"
-	"stint/internal/split"
 )
 
 // input is what an operation reads, and how much it has read.
@@ -24,83 +24,14 @@ type input struct {
 func (s *slot) openInput(o *operation, files []*os.File) (*input, error) {
 	switch o.stage.Input.Kind {
 	case stint.FromInput:
-		return openSubset(o, files)
+		return s.openSubset(o, files)
 	case stint.Shuffle:
 		return s.openMerge(o, files)
-	case stint.Gather:
+	case stint.Gather, stint.OneToOne:
 		return openGather(o, files)
+	case stint.Broadcast: // only beside another edge
 	}
 	return nil, stint.Errorf(stint.Internal, "input kind %.80q", o.stage.Input.Kind)
-}
-
-// subsetReader is the readers of package split.
-type subsetReader interface {
-	io.Reader
-	Records() int64
-	Bytes() int64
-}
-
-func openSubset(o *operation, files []*os.File) (*input, error) {
-	subset := &o.item.order.Subset
-	var r subsetReader
-	switch {
-	case subset.Values != nil:
-		r = split.NewValues(*subset.Values)
-	case o.stage.Values != nil:
-		r = split.NewValues(o.stage.ValuesOf(o.item.order.Op))
-	case len(files) != len(subset.Pieces):
-		return nil, stint.Errorf(stint.Internal, "operation %d has %d pieces and %d files", o.item.order.Op, len(subset.Pieces), len(files))
-	default:
-		sum := &pieceSum{hash: xxh3.New()}
-		inputs := make([]split.Input, len(files))
-		for i, f := range files {
-			inputs[i] = split.Input{Piece: subset.Pieces[i], File: sum.over(f, subset.Pieces[i])}
-		}
-		r = split.NewReader(inputs, o.stage.Input.Split, 0)
-		return &input{reader: r, records: r.Records, bytes: r.Bytes, sum: sum.sum, close: func() {}}, nil
-	}
-	return &input{reader: r, records: r.Records, bytes: r.Bytes, sum: unknown, close: func() {}}, nil
-}
-
-// unknown is the sum of an input that has none.
-func unknown() uint64 { return 0 }
-
-// pieceSum is the sum of the bytes of pieces that are read one after the other,
-// each from its beginning: not of what is read before and behind them.
-type pieceSum struct {
-	hash *xxh3.Hasher
-	left int64 // bytes of pieces that were not read
-}
-
-// over returns a file with which the piece is read.
-func (s *pieceSum) over(f io.ReaderAt, p stint.Piece) io.ReaderAt {
-	s.left += p.Length
-	return &summedPiece{file: f, sum: s, at: p.Offset, end: p.Offset + p.Length}
-}
-
-// sum returns the sum of all bytes, 0 if not all were read.
-func (s *pieceSum) sum() uint64 {
-	if s.left > 0 {
-		return 0
-	}
-	return s.hash.Sum64()
-}
-
-type summedPiece struct {
-	file    io.ReaderAt
-	sum     *pieceSum
-	at, end int64 // of the piece, what was not read
-}
-
-// ReadAt reads from the file.
-func (p *summedPiece) ReadAt(b []byte, off int64) (int, error) {
-	n, err := p.file.ReadAt(b, off)
-	if to := min(off+int64(n), p.end); off <= p.at && to > p.at {
-		p.sum.hash.Write(b[p.at-off : to-off]) //nolint:errcheck // a hash does not fail
-		p.sum.left -= to - p.at
-		p.at = to
-	}
-	return n, err
 }
 
 // openMerge merges the runs of a partition by key.
@@ -111,14 +42,15 @@ func (s *slot) openMerge(o *operation, files []*os.File) (*input, error) {
 		if r.File < 0 || r.File >= len(files) {
 			return nil, stint.Errorf(stint.Internal, "run of operation %d: file %d of %d", r.Op, r.File, len(files))
 		}
-		runs[i] = shuffle.Run{R: files[r.File], Offset: r.Offset, Length: r.Length, Order: r.Op, Sum: r.Sum}
+		runs[i] = shuffle.Run{R: files[r.File], Offset: r.Offset, Length: r.Length, Edge: r.Edge, Order: r.Op, Sum: r.Sum}
 		length += r.Length
 	}
-	m, err := shuffle.NewMerge(runs, shuffle.MergeConfig{Budget: s.setup.Memory / 2, Dir: s.scratch()})
+	m, err := shuffle.NewMerge(runs, shuffle.MergeConfig{Budget: s.memory(o.stage) / 2, Dir: s.scratch()})
 	if err != nil {
 		return nil, err
 	}
-	r := &recordReader{source: m}
+	r := &recordReader{source: m, form: o.form, grouped: o.form.hadoop}
+	o.groups = func() int64 { return r.groups }
 	return &input{
 		reader:  r,
 		records: func() int64 { return r.count },
@@ -130,10 +62,14 @@ func (s *slot) openMerge(o *operation, files []*os.File) (*input, error) {
 
 // recordReader is sorted records, as such or as text.
 type recordReader struct {
-	source shuffle.Source
-	count  int64
-	text   []byte
-	rest   []byte // of text, not yet read
+	source  shuffle.Source
+	form    *textForm
+	count   int64
+	text    []byte
+	rest    []byte // of text, not yet read
+	grouped bool   // keys are counted
+	groups  int64  // different keys
+	last    []byte // key
 }
 
 // Next returns the next record.
@@ -141,8 +77,27 @@ func (r *recordReader) Next() (key, value []byte, err error) {
 	key, value, err = r.source.Next()
 	if err == nil {
 		r.count++
+		if r.grouped {
+			r.group(key)
+		}
 	}
 	return key, value, err
+}
+
+// Edge returns over which of the stage's edges the record came that was returned
+// last.
+func (r *recordReader) Edge() int {
+	if e, ok := r.source.(interface{ Edge() int }); ok {
+		return e.Edge()
+	}
+	return 0
+}
+
+func (r *recordReader) group(key []byte) {
+	if r.groups == 0 || !bytes.Equal(r.last, key) {
+		r.groups++
+		r.last = append(r.last[:0], key...)
+	}
 }
 
 const textSize = 64 << 10
@@ -159,7 +114,11 @@ func (r *recordReader) Read(b []byte) (int, error) {
 			if err != nil {
 				return 0, err
 			}
-			r.text = shuffle.AppendText(r.text, key, value)
+			if r.form.plain {
+				r.text = shuffle.AppendText(r.text, key, value)
+			} else {
+				r.text = r.form.appendInput(r.text, key, value)
+			}
 		}
 		r.rest = r.text
 	}

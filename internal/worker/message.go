@@ -9,6 +9,7 @@ type Message struct {
 	Segment *SegmentFiles `json:"segment,omitempty"` // with two descriptors
 	Perform *Perform      `json:"perform,omitempty"` // with the descriptors of its orders
 	Stop    *Stop         `json:"stop,omitempty"`
+	Stored  *Stored       `json:"stored,omitempty"` // answers [Events.Staged]
 	Events  *Events       `json:"events,omitempty"` // worker to agent
 }
 
@@ -53,7 +54,18 @@ type Order struct {
 	Files   int    // number of this order's descriptors
 	Part    string // name of the staged part file; empty unless the stage writes parts
 	Subset  stint.Subset
-	Runs    []Run // of a later stage: what it reads, by ascending upstream operation
+	Runs    []Run // of a later stage: what it reads, by ascending edge and upstream operation
+
+	Broadcasts []Broadcast // what it reads beside that
+	Upload     bool        // the part is not where the output goes: it is told when it is written, and the agent brings it there
+}
+
+// Broadcast is the output of all operations of a stage, in order, in one file,
+// which stays as it is as long as the execution is known on this node.
+type Broadcast struct {
+	_struct struct{} `codec:",toarray"` //nolint:unused // tells the encoder to write an array
+	Stage   string
+	Path    string
 }
 
 // Run is the output of one upstream operation in the partition that an
@@ -66,6 +78,7 @@ type Run struct {
 	Length  int64
 	Records int64
 	Sum     uint64 // XXH3-64 of the bytes; 0: verified already
+	Edge    int    // over which of the stage's edges it is read
 }
 
 // Stop asks for the end of what is performed of a job. What waits is dropped,
@@ -84,4 +97,14 @@ type Events struct {
 	Records []Record
 	Status  []stint.StatusText
 	Dropped []stint.Returned
+
+	// Staged is a part that is written, with its file as the only descriptor. The
+	// operation does not complete before the agent has said that it is stored.
+	Staged *stint.Part
+}
+
+// Stored says that a part is where the output goes, or why it cannot be brought there.
+type Stored struct {
+	Part  string       `json:"part"` // its name
+	Error *stint.Error `json:"error,omitempty"`
 }

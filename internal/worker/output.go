@@ -27,11 +27,11 @@ func (s *slot) openOutput(o *operation) (output, error) {
 	case o.stage.Sorted:
 		return s.openSorted(o)
 	case o.part != nil:
-		return &byteOutput{to: &partFile{file: o.part, name: o.item.order.Part, sum: xxh3.New()}, lines: linesOf(o.stage)}, nil
+		return asLines(o, &byteOutput{to: s.partFile(o), lines: linesOf(o.stage)}), nil
 	case o.stage.NoOutput:
 		return &byteOutput{to: nowhere{}}, nil
 	}
-	return &byteOutput{to: &blockFile{blocks: s.blocks}, lines: linesOf(o.stage)}, nil
+	return asLines(o, &byteOutput{to: &blockFile{blocks: s.blocks}, lines: linesOf(o.stage)}), nil
 }
 
 // linesOf reports whether the output of a stage is lines and nothing else.
@@ -43,7 +43,7 @@ func linesOf(stage *stint.StageSpec) bool {
 type byteOutput struct {
 	to interface {
 		io.Writer
-		commit(records int64, d *DoneRecord) error
+		commit(ctx context.Context, records int64, d *DoneRecord) error
 		discard() error
 	}
 	lines   bool
@@ -51,6 +51,9 @@ type byteOutput struct {
 	records int64
 	last    byte
 }
+
+// Wanted reports whether what is written is kept.
+func (b *byteOutput) Wanted() bool { return b.to != nowhere{} }
 
 // Write implements io.Writer.
 func (b *byteOutput) Write(p []byte) (int, error) {
@@ -63,7 +66,7 @@ func (b *byteOutput) Write(p []byte) (int, error) {
 	return b.to.Write(p)
 }
 
-func (b *byteOutput) commit(_ context.Context, d *DoneRecord) error {
+func (b *byteOutput) commit(ctx context.Context, d *DoneRecord) error {
 	if b.length > 0 && b.last != '\n' {
 		if b.lines {
 			if _, err := b.Write([]byte{'\n'}); err != nil {
@@ -74,7 +77,7 @@ func (b *byteOutput) commit(_ context.Context, d *DoneRecord) error {
 		}
 	}
 	d.Op.RecordsOut, d.Op.BytesOut = b.records, b.length
-	return b.to.commit(b.records, d)
+	return b.to.commit(ctx, b.records, d)
 }
 
 func (b *byteOutput) discard() error { return b.to.discard() }
@@ -83,9 +86,9 @@ func (b *byteOutput) discard() error { return b.to.discard() }
 type nowhere struct{}
 
 // Write drops what it gets.
-func (nowhere) Write(p []byte) (int, error)         { return len(p), nil }
-func (nowhere) commit(_ int64, _ *DoneRecord) error { return nil }
-func (nowhere) discard() error                      { return nil }
+func (nowhere) Write(p []byte) (int, error)                            { return len(p), nil }
+func (nowhere) commit(_ context.Context, _ int64, _ *DoneRecord) error { return nil }
+func (nowhere) discard() error                                         { return nil }
 
 // blockFile is a block with one partition; none if nothing is written.
 type blockFile struct {
@@ -108,7 +111,7 @@ func (f *blockFile) Write(p []byte) (int, error) {
 	return f.w.Write(p)
 }
 
-func (f *blockFile) commit(records int64, d *DoneRecord) error {
+func (f *blockFile) commit(_ context.Context, records int64, d *DoneRecord) error {
 	if f.w == nil {
 		return nil
 	}
@@ -132,6 +135,8 @@ type partFile struct {
 	sum  *xxh3.Hasher
 	size int64
 	buf  []byte
+
+	store func(ctx context.Context, part *stint.Part, file *os.File) error // brings it to where the output goes; nil: it is there
 }
 
 const partBuffer = 256 << 10
@@ -171,14 +176,17 @@ func (f *partFile) put(p []byte) error {
 	return nil
 }
 
-func (f *partFile) commit(_ int64, d *DoneRecord) error {
+func (f *partFile) commit(ctx context.Context, _ int64, d *DoneRecord) error {
 	if err := f.flush(); err != nil {
 		return err
+	}
+	d.Part = &stint.Part{Op: d.Op.Op, Name: f.name, Bytes: f.size, Sum: f.sum.Sum64()}
+	if f.store != nil {
+		return f.store(ctx, d.Part, f.file)
 	}
 	if err := f.file.Sync(); err != nil {
 		return fmt.Errorf("sync part %s: %w", f.name, err)
 	}
-	d.Part = &stint.Part{Op: d.Op.Op, Name: f.name, Bytes: f.size, Sum: f.sum.Sum64()}
 	return nil
 }
 
@@ -195,12 +203,12 @@ type sortedOutput struct {
 	*shuffle.Writer // takes records as such
 	slot            *slot
 	op              *operation
-	line            []byte // begun in one write and not ended
-	combine         bool   // by a runner, over sorted partitions
+	text            textLines
+	combine         bool // by a runner, over sorted partitions
 }
 
 func (s *slot) openSorted(o *operation) (output, error) {
-	out := &sortedOutput{slot: s, op: o}
+	out := &sortedOutput{slot: s, op: o, text: textLines{form: o.form}}
 	var combiner shuffle.Combiner
 	if c := o.stage.Combine; c != nil {
 		if make := s.worker.Combiners[c.Native]; make != nil {
@@ -209,64 +217,68 @@ func (s *slot) openSorted(o *operation) (output, error) {
 			out.combine = true
 		}
 	}
-	if s.sorter.writer != nil && s.sorter.stage == o.item.job.Stage {
+	if s.sorter.writer != nil && s.sorter.stage == o.item.job.Stage && s.sorter.ranges == rangesPath(o) {
 		out.Writer = s.sorter.writer
 		return out, out.Reset()
 	}
 	s.dropSorter()
+	partition, err := partitionerOf(o)
+	if err != nil {
+		return nil, err
+	}
 	w, err := shuffle.NewWriter(shuffle.Config{
-		Partitions: o.stage.Partitions, Budget: s.setup.Memory / 2, Dir: s.scratch(), Combine: combiner,
+		Partitions: o.stage.Partitions, Budget: s.memory(o.stage) / 2, Dir: s.scratch(), Partition: partition, Combine: combiner,
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.sorter = sorter{stage: o.item.job.Stage, writer: w}
+	s.sorter = sorter{stage: o.item.job.Stage, ranges: rangesPath(o), writer: w}
 	out.Writer = w
 	return out, nil
 }
 
-// maxLine is the length of the longest record as text, in bytes.
-const maxLine = shuffle.MaxValue
-
 // Write takes records as lines.
 func (s *sortedOutput) Write(p []byte) (int, error) {
-	n := len(p)
+	if s.text.form.plain {
+		return len(p), s.writePlain(p)
+	}
+	if err := s.text.write(p, s.emitLine); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// writePlain takes lines of a plain form.
+func (s *sortedOutput) writePlain(p []byte) error {
 	for len(p) > 0 {
 		i := bytes.IndexByte(p, '\n')
-		if i < 0 || len(s.line) > 0 {
-			end := i
-			if i < 0 {
-				end = len(p)
-			}
-			if len(s.line)+end > maxLine {
-				return 0, stint.Errorf(stint.Failed, "record_too_long: record %d of the output: limit 64 MiB", s.Records()+1)
-			}
-			s.line = append(s.line, p[:end]...)
-			if i < 0 {
-				return n, nil
-			}
-			if err := s.emitLine(s.line); err != nil {
-				return 0, err
-			}
-			s.line = s.line[:0]
-		} else if err := s.emitLine(p[:i]); err != nil {
-			return 0, err
+		var err error
+		switch {
+		case i < 0:
+			return s.text.hold(p)
+		case len(s.text.rest) > 0:
+			err = s.text.end(p[:i], s.emitLine)
+		default:
+			s.text.count++
+			err = s.Emit(shuffle.ParseLine(p[:i]))
+		}
+		if err != nil {
+			return err
 		}
 		p = p[i+1:]
 	}
-	return n, nil
+	return nil
 }
 
 func (s *sortedOutput) emitLine(line []byte) error {
-	return s.Emit(shuffle.ParseLine(line))
+	return s.Emit(s.text.form.parse(line))
 }
 
 func (s *sortedOutput) commit(ctx context.Context, d *DoneRecord) error {
-	if len(s.line) > 0 {
-		if err := s.emitLine(s.line); err != nil {
-			return err
-		}
+	if err := s.text.finish(s.emitLine); err != nil {
+		return err
 	}
+	s.op.emitted = s.Records()
 	if s.Records() == 0 {
 		return nil
 	}
@@ -289,35 +301,45 @@ func (s *sortedOutput) commit(ctx context.Context, d *DoneRecord) error {
 	return s.Reset()
 }
 
+// LeaveUncombined has the records stay as they are: no two have the same key.
+func (s *sortedOutput) LeaveUncombined() { s.combine = false }
+
 // combineAll lets the runner combine each partition's records once, and sorts
 // what comes of it again into the same partition.
 func (s *sortedOutput) combineAll(ctx context.Context, blocks *block.Writer) error {
-	w, err := shuffle.NewWriter(shuffle.Config{Partitions: 1, Budget: s.slot.setup.Memory / 4, Dir: s.slot.scratch()})
+	w, err := shuffle.NewWriter(shuffle.Config{Partitions: 1, Budget: s.slot.memory(s.op.stage) / 4, Dir: s.slot.scratch()})
 	if err != nil {
 		return err
 	}
 	defer w.Close() //nolint:errcheck // spill files have no name
 	attempt := *s.op.attempt
-	attempt.Action, attempt.First = *s.op.stage.Combine, false
+	attempt.Action, attempt.Combine, attempt.First, attempt.Combining = *s.op.stage.Combine, nil, false, true
+	attempt.Bad = s.slot.judgeCombined(s.op)
+	runner, err := s.slot.runner(&attempt.Action)
+	if err != nil {
+		return err
+	}
+	attempt.Streaming = s.slot.combinerStreaming(s.op.stage)
+	form := formOf(attempt.Streaming)
 	return s.Visit(func(p uint32, records shuffle.Source) error {
 		if err := w.Reset(); err != nil {
 			return err
 		}
-		if len(attempt.Action.Command) > 0 {
-			if err := s.slot.dir.prepare(); err != nil {
+		if isProcess(&attempt.Action) {
+			if err := s.slot.prepareDir(s.op); err != nil {
 				return err
 			}
 		}
 		attempt.Partition = p
-		out := &sortedOutput{Writer: w, slot: s.slot, op: s.op}
-		if err := s.slot.runner(attempt.Action).Perform(ctx, &attempt, &recordReader{source: records}, out); err != nil {
+		in := &recordReader{source: records, form: form}
+		out := &sortedOutput{Writer: w, slot: s.slot, op: s.op, text: textLines{form: form}}
+		if err := runner.Perform(ctx, &attempt, in, out); err != nil {
 			return fmt.Errorf("combine partition %d: %w", p, err)
 		}
-		if len(out.line) > 0 {
-			if err := out.emitLine(out.line); err != nil {
-				return err
-			}
+		if err := out.text.finish(out.emitLine); err != nil {
+			return err
 		}
+		s.op.combinedIn, s.op.combinedOut = s.op.combinedIn+in.count, s.op.combinedOut+w.Records()
 		return w.Finish(onePartition{Writer: blocks, number: p})
 	})
 }

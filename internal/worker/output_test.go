@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/zeebo/xxh3"
+
+	"stint"
 )
 
 // Writes of any sizes, in any order, stand in the file as they came: the sizes
@@ -34,7 +36,7 @@ func TestAPartHasItsBytesInTheOrderOfTheWrites(t *testing.T) {
 			}
 		}
 		var d DoneRecord
-		if err := part.commit(0, &d); err != nil {
+		if err := part.commit(t.Context(), 0, &d); err != nil {
 			t.Fatal(err)
 		}
 		got, err := os.ReadFile(f.Name())
@@ -47,5 +49,17 @@ func TestAPartHasItsBytesInTheOrderOfTheWrites(t *testing.T) {
 		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestAStageThatSaysHowMuchMemoryItTakesSortsWithHalfOfIt(t *testing.T) {
+	t.Parallel()
+	s := &slot{setup: &Setup{Memory: 7 << 20}}
+	if got := s.memory(&stint.StageSpec{}); got != 7<<20 {
+		t.Errorf("%d bytes by default", got)
+	}
+	stage := &stint.StageSpec{Stage: stint.Stage{Resources: stint.Resources{Memory: 6 << 30}}}
+	if got := s.memory(stage); got != 3<<30 {
+		t.Errorf("%d bytes of 6 GiB", got)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"stint"
@@ -45,6 +46,13 @@ type operation struct {
 	in      *input
 	out     output
 	part    *os.File // nil: no part
+	form    *textForm
+	bad     badRecords
+
+	// What Hadoop counts beside the records of the input, if it is to be counted.
+	groups                  func() int64 // of a stage behind a shuffle: different keys
+	emitted                 int64        // records, before they were combined
+	combinedIn, combinedOut int64
 }
 
 // try performs an operation up to the end of its output. A panic is the
@@ -78,7 +86,7 @@ func (s *slot) open(ctx context.Context, it *item, end *ending) (*operation, err
 	if err != nil {
 		return nil, err
 	}
-	o := &operation{item: it, stage: stage}
+	o := &operation{item: it, stage: stage, form: formOf(stage.Streaming)}
 	files := it.files
 	if it.order.Part != "" {
 		if len(files) == 0 {
@@ -104,13 +112,15 @@ func (s *slot) attempt(ctx context.Context, o *operation, end *ending) error {
 		Operation: stint.MakeOperationID(stage.Name, it.order.Op), Op: it.order.Op,
 		Number: it.job.Attempt, Job: it.job.Job,
 		First: stage.Input.Kind == stint.FromInput, Last: it.job.Stage == len(spec.Stages)-1,
-		Action: stage.Action, Params: spec.Params, Environ: s.environ,
-		Operations: stage.Operations, Partitions: stage.Partitions,
+		Action: stage.Action, Combine: stage.Combine, Split: stage.Input.Split, Streaming: stage.Streaming, Beside: besideOf(it.order.Broadcasts),
+		Params: spec.Params, Environ: s.environ(it.job.Stage, it.order.Broadcasts),
+		Operations: stage.Operations, Partitions: stage.Partitions, Ranges: rangesOf(spec, stage.Name), Scratch: s.scratch(),
 		Stderr: &s.stderr, Counters: &o.counter,
 		Status: func(text string) {
 			s.journal.say(stint.StatusText{Job: it.job.Job, Op: it.order.Op, Text: text})
 		},
 		OnStop: func(call func()) func() bool { return end.onStop(ctx, call) },
+		Bad:    s.judge(o),
 	}
 	if stage.Input.Kind == stint.Shuffle {
 		o.attempt.Partition = it.order.Op
@@ -123,19 +133,51 @@ func (s *slot) attempt(ctx context.Context, o *operation, end *ending) error {
 	}
 	o.attempt.Dir = s.dir.path
 	o.attempt.Checkpoint = CheckpointDir(s.setup.Checkpoints, it.job.Stage, it.order.Op)
-	return errors.Join(s.dir.prepare(), s.beginCheckpoint(o.attempt.Checkpoint))
+	return errors.Join(s.prepareDir(o), s.beginCheckpoint(o.attempt.Checkpoint))
+}
+
+// prepareDir has the working directory be as the operation is to find it.
+func (s *slot) prepareDir(o *operation) error {
+	return s.dir.prepare(o.item.job.Stage, o.stage, o.item.order.Broadcasts)
+}
+
+// besideOf returns the paths of broadcasts by their stages.
+func besideOf(list []Broadcast) map[string]string {
+	if len(list) == 0 {
+		return nil
+	}
+	beside := make(map[string]string, len(list))
+	for _, b := range list {
+		beside[b.Stage] = b.Path
+	}
+	return beside
 }
 
 func startsProcess(stage *stint.StageSpec) bool {
-	return len(stage.Action.Command) > 0 || stage.Combine != nil && len(stage.Combine.Command) > 0
+	return isProcess(&stage.Action) || stage.Combine != nil && isProcess(stage.Combine)
 }
+
+func isProcess(a *stint.Action) bool { return len(a.Command) > 0 || len(a.SDK) > 0 }
 
 // run lets the runner perform the attempt, and looks at the input again: what
 // was read of a file that changed meanwhile is nothing to go by, nor is a
 // failure over it.
 func (s *slot) run(ctx context.Context, o *operation) error {
-	err := s.runner(o.attempt.Action).Perform(ctx, o.attempt, o.in.reader, o.out)
+	runner, err := s.runner(&o.attempt.Action)
+	if err != nil {
+		return err
+	}
+	err = runner.Perform(ctx, o.attempt, o.in.reader, o.out)
 	if ctx.Err() != nil {
+		return err
+	}
+	if cerr := s.checkInput(o); cerr != nil {
+		return cerr
+	}
+	if err == nil || !s.mayHaveBad(o, err) {
+		return err
+	}
+	if err = s.leaveOutBad(ctx, o, err); ctx.Err() != nil {
 		return err
 	}
 	if cerr := s.checkInput(o); cerr != nil {
@@ -144,15 +186,23 @@ func (s *slot) run(ctx context.Context, o *operation) error {
 	return err
 }
 
-func (s *slot) runner(a stint.Action) Runner {
-	if len(a.Command) > 0 {
-		return s.worker.Command
+func (s *slot) runner(a *stint.Action) (Runner, error) {
+	switch {
+	case len(a.Command) > 0:
+		return s.worker.Command, nil
+	case len(a.SDK) == 0:
+		return s.worker.Native, nil
+	case s.worker.SDK == nil:
+		return nil, stint.Errorf(stint.Invalid, "program %.80q speaks frames, which this worker does not", a.SDK[0])
 	}
-	return s.worker.Native
+	return s.worker.SDK, nil
 }
 
 func (s *slot) checkInput(o *operation) error {
 	for i := range o.item.order.Subset.Pieces {
+		if !strings.HasPrefix(o.item.order.Subset.Pieces[i].Object.URL, "file:") {
+			continue // copied from the version that was listed
+		}
 		if err := s.worker.CheckInput(o.item.files[i], o.item.order.Subset.Pieces[i].Object); err != nil {
 			return err
 		}
@@ -170,7 +220,11 @@ func (s *slot) finish(ctx context.Context, o *operation) (*DoneRecord, error) {
 	if err := s.endCheckpoint(o.attempt.Checkpoint); err != nil {
 		return nil, err
 	}
-	d.Op.RecordsIn, d.Op.BytesIn, d.Op.InputSum = o.in.records(), o.in.bytes(), o.in.sum()
+	d.Op.RecordsIn, d.Op.BytesIn, d.Op.InputSum = o.in.records()-(o.bad.count-o.bad.combined), o.in.bytes(), o.in.sum()
+	d.Op.BadRecords, d.Bad = o.bad.count, o.bad.list
+	if o.form.hadoop {
+		o.countAsHadoop(d.Op.RecordsOut)
+	}
 	d.Counters = o.counter.Deltas(d.Op.Op)
 	if n := o.counter.Dropped; n > 0 {
 		d.Counters = append(d.Counters, stint.CounterDelta{Op: d.Op.Op, Group: "stint", Name: "counters_limit", Value: n})

@@ -13,18 +13,22 @@ import (
 
 	"stint"
 	"stint/internal/worker"
+	"stint/program"
 )
 
 // asWorker in the environment makes the test binary a worker on descriptor 3.
 const asWorker = "STINT_TEST_WORKER"
 
 func TestMain(m *testing.M) {
+	if os.Getenv("STINT_FRAMES") != "" {
+		program.Main(fussy())
+	}
 	if os.Getenv(asWorker) == "" {
 		os.Exit(m.Run())
 	}
 	c, err := net.FileConn(os.NewFile(3, "agent"))
 	if err == nil {
-		err = newWorker().Run(contextOf(), worker.NewConn(c.(*net.UnixConn)))
+		err = sdkWorker().Run(contextOf(), worker.NewConn(c.(*net.UnixConn)))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -113,6 +117,8 @@ func (a *agent) checkKilled(round int) {
 
 func TestProcessesDieWithTheirWorker(t *testing.T) {
 	t.Parallel()
+	one.Lock()
+	defer one.Unlock()
 	for name, end := range map[string]func(a *agent, cmd *exec.Cmd) error{
 		"killed":            func(_ *agent, cmd *exec.Cmd) error { return cmd.Process.Kill() },
 		"agent has gone":    func(a *agent, _ *exec.Cmd) error { return a.conn.Close() },

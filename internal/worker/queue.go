@@ -31,6 +31,8 @@ type queue struct {
 	current item
 	ending  *ending // of current; nil: not begun
 	dropped bool    // current is not to begin
+	awaited string  // name of the part that is to be stored; empty: none
+	stored  chan *Stored
 }
 
 var errStopped = errors.New("the agent asked for it to stop")
@@ -62,6 +64,8 @@ func (q *queue) accept(conn *Conn, m Message, files []*os.File) error {
 		q.add(item{segment: m.Segment, files: files})
 	case m.Perform != nil:
 		return q.addOrders(m.Perform, files)
+	case m.Stored != nil:
+		q.deliver(m.Stored)
 	case m.Stop != nil:
 		if dropped := q.stop(m.Stop); dropped != nil {
 			return conn.Send(Message{Events: &Events{Dropped: []stint.Returned{{Job: m.Stop.Job, Ops: dropped}}}}, nil)

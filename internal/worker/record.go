@@ -32,7 +32,8 @@ type DoneRecord struct {
 	Counters []stint.CounterDelta
 	Part     *stint.Part
 	Block    *block.Index
-	Stderr   string // the kept tail
+	Stderr   string            // what is kept of it
+	Bad      []stint.BadRecord // of the records that were left out, the first
 }
 
 // Kinds of records: the first byte of a frame's value.
@@ -101,8 +102,20 @@ func appendDone(dst []byte, d *DoneRecord) []byte {
 	dst = appendString(dst, d.Stderr)
 	dst = appendPart(dst, d.Part)
 	dst = appendBlock(dst, d.Block)
-	if d.Op.InputSum != 0 {
+	if d.Op.InputSum != 0 || d.Op.BadRecords != 0 || len(d.Bad) > 0 {
 		dst = binary.LittleEndian.AppendUint64(dst, d.Op.InputSum)
+	}
+	if d.Op.BadRecords != 0 || len(d.Bad) > 0 {
+		dst = appendBad(dst, d)
+	}
+	return dst
+}
+
+func appendBad(dst []byte, d *DoneRecord) []byte {
+	dst = binary.AppendVarint(dst, d.Op.BadRecords)
+	dst = binary.AppendUvarint(dst, uint64(len(d.Bad)))
+	for _, b := range d.Bad {
+		dst = appendString(appendString(binary.AppendVarint(dst, b.Number), b.Text), b.Error)
 	}
 	return dst
 }
@@ -313,6 +326,12 @@ func (f *fields) done() *DoneRecord {
 	}
 	if len(f.rest) > 0 { // known, and not of an earlier release
 		d.Op.InputSum = f.sum()
+	}
+	if len(f.rest) > 0 {
+		d.Op.BadRecords = f.varint()
+		for range f.count(3) {
+			d.Bad = append(d.Bad, stint.BadRecord{Number: f.varint(), Text: f.string(), Error: f.string()})
+		}
 	}
 	return d
 }

@@ -32,6 +32,8 @@ func records() []worker.Record {
 			{Partition: 0, Length: 7, Records: 1, Sum: 5}, {Partition: 1 << 19, Offset: 7, Length: 70, Records: 2},
 		}}}},
 		{Done: &worker.DoneRecord{Block: &block.Index{Segment: 1}}},
+		{Done: &worker.DoneRecord{Op: stint.OpDone{BadRecords: 1 << 40, InputSum: 3}}},
+		{Done: &worker.DoneRecord{Op: stint.OpDone{BadRecords: 2}, Bad: []stint.BadRecord{{Number: -1, Text: "a\tb", Error: "no number"}, {Number: 1 << 40}}}},
 		{Failed: &stint.Failure{Job: 7, Op: 1, Error: stint.Errorf(stint.Failed, "exit 3"), Exit: 3, Stderr: "\xff"}},
 		{Interrupted: &stint.Interrupted{Job: 7, Op: 1<<32 - 1, Start: 1790000000000, End: 1790000000001}},
 	}

@@ -18,8 +18,9 @@ import (
 //
 // in yields the operation's input as text and out takes its output as text. A
 // runner may ask whether in is a [shuffle.Source], as it is for a stage behind a
-// shuffle, and out a [shuffle.Sink], as it is for one before, and pass records.
-// It need not read all. When ctx is done it returns soon. The code of its error
+// shuffle, and out a [shuffle.Sink], as it is for one before, and pass records. Of
+// a source it may ask, by Edge() int, over which edge the last record came: that of
+// Input is 0, that of Beside[i] is i+1. It need not read all. When ctx is done it returns soon. The code of its error
 // says whose fault it is; errors of in and out are returned as they are, and an
 // error that wraps [stint.ExitError] says how a process ended.
 type Runner interface {
@@ -30,8 +31,10 @@ type Runner interface {
 type Worker struct {
 	Command    Runner                             // for actions that are commands
 	Native     Runner                             // for actions that are built-in operators
+	SDK        Runner                             // for actions that speak frames; nil: there are none. An [io.Closer] is closed in the end
 	Combiners  map[string]func() shuffle.Combiner // built-in operators that combine while sorting
 	CheckInput func(*os.File, stint.Object) error // says whether an opened object still is the listed one
+	Trials     int                                // most of one operation in the search for bad records; 0: 20 000
 }
 
 // Run performs what the agent orders over conn, which it closes, until the
@@ -47,7 +50,7 @@ func (w *Worker) Run(ctx context.Context, conn *Conn) error {
 	received := make(chan error, 1)
 	go func() {
 		err := q.receive(conn)
-		cancel(stint.Errorf(stint.Canceled, "the agent is gone"))
+		cancel(stint.Errorf(stint.Canceled, "its execution has ended, or the agent is gone"))
 		received <- err
 	}()
 	s := &slot{worker: w, queue: q, journal: newJournal(conn)}

@@ -3,6 +3,7 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"stint"
 	"stint/internal/block"
 	"stint/internal/shuffle"
+	"stint/internal/split"
 )
 
 const defaultMemory = 128 << 20
@@ -22,19 +24,21 @@ type slot struct {
 	queue   *queue
 	journal *journal
 
-	setup   *Setup
-	environ []string
-	dir     *workDir
-	blocks  *block.Writer
-	segment *os.File
-	sorter  sorter
-	stderr  tail
-	spare   bool // there is a spare checkpoint folder
+	setup    *Setup
+	environs map[int][]string // of processes, by stage
+	dir      *workDir
+	blocks   *block.Writer
+	segment  *os.File
+	sorter   sorter
+	stderr   tail
+	spare    bool // there is a spare checkpoint folder
+	decoders split.Decoders
 }
 
 // sorter is the sorting writer of the stage performed last, kept for its memory.
 type sorter struct {
 	stage  int
+	ranges string // file with the boundaries of its partitions; empty: it has none
 	writer *shuffle.Writer
 }
 
@@ -47,7 +51,7 @@ func (s *slot) begin(setup *Setup) error {
 	if setup.Memory <= 0 {
 		setup.Memory = defaultMemory
 	}
-	s.environ = environ(setup.Spec.Environment)
+	s.environs = make(map[int][]string)
 	s.dir = &workDir{path: filepath.Join(setup.Dir, "work"), files: setup.Files, program: setup.Spec.Program.Files}
 	if err := errors.Join(os.MkdirAll(s.scratch(), 0o700), os.MkdirAll(setup.Checkpoints, 0o700), removeAll(s.spareCheckpoint())); err != nil {
 		return fmt.Errorf("set slot up: %w", err)
@@ -58,9 +62,47 @@ func (s *slot) begin(setup *Setup) error {
 // scratch is where spill files go.
 func (s *slot) scratch() string { return filepath.Join(s.setup.Dir, "spill") }
 
-// environ returns what a program's process gets of ours, and then what the
-// execution says.
-func environ(execution map[string]string) []string {
+// memory returns how many bytes an operation of a stage sorts and merges with:
+// half of what the stage takes of its node, where that is said. The other half is
+// the program's, or the collector's.
+func (s *slot) memory(stage *stint.StageSpec) int64 {
+	if m := stage.Resources.Memory; m > 0 {
+		return m / 2
+	}
+	return s.setup.Memory
+}
+
+// environ returns what the process of an operation gets of ours, then the
+// parameters, and what the program, the stage and the request say, each above those
+// before, and then where the stage's broadcasts lie.
+func (s *slot) environ(stage int, broadcasts []Broadcast) []string {
+	env, ok := s.environs[stage]
+	if !ok {
+		spec := &s.setup.Spec
+		env = slices.Clip(environ(paramVariables(spec.Params), spec.Program.Environment, spec.Stages[stage].Environment, spec.Environment))
+		s.environs[stage] = env
+	}
+	for _, b := range broadcasts {
+		env = append(env, broadcastVariable(b.Stage)+"="+b.Path)
+	}
+	return env
+}
+
+// paramVariables returns what processes get of the parameters.
+func paramVariables(params map[string]string) map[string]string {
+	out := make(map[string]string, len(params))
+	for name, value := range params {
+		out[stint.ParamVariable(name)] = value
+	}
+	return out
+}
+
+// broadcastVariable returns the name of the variable with the path of a broadcast.
+func broadcastVariable(stage string) string {
+	return "STINT_BROADCAST_" + strings.ToUpper(strings.ReplaceAll(stage, "-", "_"))
+}
+
+func environ(layers ...map[string]string) []string {
 	var env []string
 	for _, e := range os.Environ() {
 		name, _, _ := strings.Cut(e, "=")
@@ -69,8 +111,12 @@ func environ(execution map[string]string) []string {
 			env = append(env, e)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(execution)) {
-		env = append(env, name+"="+execution[name])
+	said := make(map[string]string)
+	for _, layer := range layers {
+		maps.Copy(said, layer)
+	}
+	for _, name := range slices.Sorted(maps.Keys(said)) {
+		env = append(env, name+"="+said[name])
 	}
 	return env
 }
@@ -100,7 +146,11 @@ func (s *slot) close() {
 		_ = s.journal.idle() // the agent reads the log when the worker has ended
 	}
 	s.journal.close()
+	if c, ok := s.worker.SDK.(io.Closer); ok {
+		_ = c.Close() // what its processes were to do has ended
+	}
 	s.dropSorter()
+	s.decoders.Close()
 	closeAll(s.openFiles())
 }
 

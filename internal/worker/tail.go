@@ -1,30 +1,40 @@
 package worker
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
-// maxStderr is how many bytes of what an attempt says on standard error are kept.
+// maxStderr is how many bytes of what an attempt says on standard error are kept
+// of its beginning, and as many of its end.
 const maxStderr = 64 << 10
 
-// tail keeps the last bytes written to it: a ring once it is full.
+// tail keeps the first bytes written to it, and the last: those in a ring once it
+// is full.
 type tail struct {
+	head []byte
 	buf  []byte
-	next int // where the oldest byte lies, once buf is full
-	lost bool
+	next int   // where the oldest byte of buf lies, once that is full
+	lost int64 // bytes between head and buf
 }
 
-func (t *tail) reset() { t.buf, t.next, t.lost = t.buf[:0], 0, false }
+func (t *tail) reset() { *t = tail{head: t.head[:0], buf: t.buf[:0]} }
 
-// Write keeps the end of b. It does not fail.
+// Write keeps what is to be kept of b. It does not fail.
 func (t *tail) Write(b []byte) (int, error) {
 	n := len(b)
-	if len(b) > maxStderr {
-		b, t.lost = b[len(b)-maxStderr:], true
+	first := min(maxStderr-len(t.head), len(b))
+	t.head = append(t.head, b[:first]...)
+	b = b[first:]
+	if skip := len(b) - maxStderr; skip > 0 {
+		b = b[skip:]
+		t.lost += int64(skip)
 	}
 	grow := min(maxStderr-len(t.buf), len(b))
 	t.buf = append(t.buf, b[:grow]...)
 	b = b[grow:]
+	t.lost += int64(len(b))
 	for len(b) > 0 {
-		t.lost = true
 		m := copy(t.buf[t.next:], b)
 		b = b[m:]
 		t.next = (t.next + m) % maxStderr
@@ -32,14 +42,16 @@ func (t *tail) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// String returns what is kept, from a line's beginning if bytes before it were
-// dropped.
+// String returns what is kept. Where bytes were dropped it says how many, and goes
+// on from a line's beginning.
 func (t *tail) String() string {
-	s := string(t.buf[t.next:]) + string(t.buf[:t.next])
-	if t.lost {
-		if _, rest, ok := strings.Cut(s, "\n"); ok && rest != "" {
-			return rest
-		}
+	end := string(t.buf[t.next:]) + string(t.buf[:t.next])
+	if t.lost == 0 {
+		return string(t.head) + end
 	}
-	return s
+	lost := t.lost
+	if cut, rest, ok := strings.Cut(end, "\n"); ok && rest != "" {
+		lost, end = lost+int64(len(cut))+1, rest
+	}
+	return fmt.Sprintf("%s\n[%d bytes are left out here]\n%s", t.head, lost, end)
 }

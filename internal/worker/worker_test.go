@@ -2,7 +2,6 @@ package worker_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -41,6 +40,8 @@ type agent struct {
 	seen  int // of told, by await
 	says  []stint.StatusText
 	drops []stint.Range
+
+	staged func(*stint.Part, *os.File) // is told of parts that are to be stored
 }
 
 func socketPair(tb testing.TB) (*worker.Conn, *worker.Conn) {
@@ -109,11 +110,18 @@ func newWorker() *worker.Worker {
 // start starts a worker for the stages in this process.
 func start(t *testing.T, stages ...stint.StageSpec) *agent {
 	t.Helper()
+	return startWith(t, newWorker(), func(*agent) {}, stages...)
+}
+
+// startWith is start for a worker and for what is to be different of its setup.
+func startWith(t *testing.T, w *worker.Worker, prepare func(*agent), stages ...stint.StageSpec) *agent {
+	t.Helper()
 	one.Lock()
 	a := newAgent(t, stages...)
+	prepare(a)
 	theirs, ours := socketPair(t)
 	a.conn, a.ended = ours, make(chan error, 1)
-	go func() { a.ended <- newWorker().Run(context.WithoutCancel(t.Context()), theirs) }()
+	go func() { a.ended <- w.Run(context.WithoutCancel(t.Context()), theirs) }()
 	t.Cleanup(func() {
 		_ = a.conn.Close()
 		if err := <-a.ended; err != nil {
@@ -207,9 +215,12 @@ func (a *agent) await(n int) map[uint32]worker.Record {
 
 func (a *agent) receive() {
 	a.t.Helper()
-	m, _, err := a.conn.Receive()
+	m, files, err := a.conn.Receive()
 	if err != nil {
 		a.t.Fatal(err)
+	}
+	if m.Events.Staged != nil {
+		a.staged(m.Events.Staged, files[0])
 	}
 	a.told = append(a.told, m.Events.Records...)
 	a.says = append(a.says, m.Events.Status...)
@@ -600,22 +611,12 @@ func TestTheWorkingDirectoryHoldsTheProgramsFilesAndNothingElse(t *testing.T) {
 	t.Parallel()
 	look := first(stint.Action{Command: []string{"sh", "-c", `ls -A; ./hello; mkdir -p d/e; touch d/e/f; chmod 500 d; rm hello`}})
 	quiet := first(sh("ls -A"))
-	one.Lock()
-	defer one.Unlock()
-	a := newAgent(t, look, quiet)
-	a.spec.Program.Files = []stint.ProgramFile{{Name: "hello"}}
-	if err := os.WriteFile(filepath.Join(a.dir, "files", "hello"), []byte("#!/bin/sh\necho $GREETING\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	theirs, ours := socketPair(t)
-	a.conn, a.ended = ours, make(chan error, 1)
-	go func() { a.ended <- newWorker().Run(context.WithoutCancel(t.Context()), theirs) }()
-	defer func() {
-		if err := errors.Join(a.conn.Close(), <-a.ended); err != nil {
-			t.Error(err)
+	a := startWith(t, newWorker(), func(a *agent) {
+		a.spec.Program.Files = []stint.ProgramFile{{Name: "hello"}}
+		if err := os.WriteFile(filepath.Join(a.dir, "files", "hello"), []byte("#!/bin/sh\necho $GREETING\n"), 0o700); err != nil {
+			t.Fatal(err)
 		}
-	}()
-	a.setUp()
+	}, look, quiet)
 	for i, stage := range []int{0, 0, 1, 1} {
 		want := "hello\nhello\n"
 		if stage == 1 {
@@ -672,11 +673,11 @@ func TestCountersAndStatusAreTold(t *testing.T) {
 	}
 }
 
-func TestOnlyTheEndOfALongStderrIsKept(t *testing.T) {
+func TestTheBeginningAndTheEndOfALongStderrAreKept(t *testing.T) {
 	t.Parallel()
 	a := start(t, first(sh(`i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done >&2`)))
 	d := a.done(a.perform(0, []worker.Order{{Subset: stint.Subset{Values: &stint.Values{Count: 1}}}}), 0)
-	if len(d.Stderr) > 64<<10 || len(d.Stderr) < 60<<10 || !strings.HasSuffix(d.Stderr, "line 19999\n") || !strings.HasPrefix(d.Stderr, "line ") {
+	if len(d.Stderr) > 129<<10 || len(d.Stderr) < 127<<10 || !strings.HasSuffix(d.Stderr, "line 19999\n") || !strings.HasPrefix(d.Stderr, "line 0\nline 1\n") || !strings.Contains(d.Stderr, " bytes are left out here]\nline ") {
 		t.Errorf("%d bytes: %.20q", len(d.Stderr), d.Stderr)
 	}
 }

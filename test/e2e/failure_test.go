@@ -155,6 +155,39 @@ func TestNothingOutlivesARunThatStartedItsService(t *testing.T) {
 	h.killAndWait(run, "600.85")
 }
 
+func TestResumeAsTheServiceOfAKilledRunEnds(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	gate := h.path("gate")
+	mapper := h.write("wait.sh", "until [ -e '"+gate+"' ]; do sleep 0.05; done\nexec cat\n")
+	run := h.begin("run", "--map", "sh wait.sh", "--file", mapper, "--input", h.write("in.txt", "x\n"), "--output", "out", "--nodes", "1")
+	var list []stint.Execution
+	h.wait("an execution in progress", func() bool {
+		r := h.stint("list", "--json")
+		return r.code == 0 && json.Unmarshal([]byte(r.out), &list) == nil && len(list) == 1 && list[0].Status == stint.InProgress
+	})
+	if err := run.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = run.cmd.Wait()
+	h.wait("a service that does not answer", func() bool { return h.stint("list").code != 0 })
+	resumed := h.command("resume", string(list[0].ID))
+	said, err := os.Create(h.path("said"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer said.Close() //nolint:errcheck // another process writes it
+	resumed.Stderr = said
+	if err := resumed.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h.wait("a service that goes on with it", func() bool { return strings.Contains(h.read(said.Name()), "goes on by itself") })
+	h.write("gate", "")
+	if err := resumed.Wait(); err != nil || h.read(h.path("out/part-00000")) != "x\n" {
+		t.Errorf("%v\n%s", err, h.read(said.Name()))
+	}
+}
+
 // killAndWait kills a command once two operations sleep for so many seconds,
 // and waits for the end of all that it started, directly or not.
 func (h *home) killAndWait(r *running, seconds string) {
@@ -197,7 +230,8 @@ func TestProgramThatAlwaysFailsFailsTheExecution(t *testing.T) {
 	if r.code != 1 || x.Status != stint.ExecutionFailed || x.Error == nil || x.Operations.Performed != 2 {
 		t.Fatalf("exit code %d, document %+v", r.code, x)
 	}
-	contains(t, r.err, "exit 7", "nothing works")
+	contains(t, r.err, "exit 7: nothing works\n")
+	contains(t, h.ok("explain", string(x.ID)), "exit 7: nothing works\n")
 	contains(t, h.ok("logs", string(x.ID), "--operation", "map/0"), "nothing works")
 	contains(t, h.ok("logs", string(x.ID)), "nothing works")
 	if _, err := os.Stat(h.path("out")); !os.IsNotExist(err) {

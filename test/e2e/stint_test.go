@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -52,6 +53,7 @@ type home struct {
 	dir  string // everything of the test
 	data string
 	user *syscall.Credential // whose commands they are; nil: ours
+	env  []string            // of its commands, beside what all have
 }
 
 func newHome(t *testing.T) *home {
@@ -112,10 +114,16 @@ func (h *home) command(args ...string) *exec.Cmd {
 // settle gives a command the test's folder, environment and user.
 func (h *home) settle(c *exec.Cmd) {
 	c.Dir = h.dir
-	c.Env = append(os.Environ(), "STINT_DATA="+h.data, "LC_ALL=C")
+	c.Env = append(append(environ(), "STINT_DATA="+h.data, "LC_ALL=C"), h.env...)
 	if h.user != nil {
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: h.user}
 	}
+}
+
+// environ is our environment without variables that are for tests: the program
+// refuses those with its prefix that it does not know.
+func environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "STINT_") })
 }
 
 // result is how a command ended and what it printed.

@@ -17,10 +17,12 @@ const counterGroup = "stint"
 // package's documentation. The zero value is ready to use.
 type Runner struct {
 	Drain time.Duration // how long what is left of a process may go on writing; 0: 5 s
+	Grace time.Duration // how long a process may go on that has closed its standard output; 0: 30 s
 
 	reaper bool // this process is the reaper of its descendants
 	null   int  // descriptor of /dev/null, once reaper is set
 	found  found
+	kept   *Kept // a process that is kept; nil: none
 	input  []byte
 	output []byte
 }
@@ -44,6 +46,9 @@ func (r *Runner) Perform(ctx context.Context, a *stint.Attempt, in io.Reader, ou
 	if err := r.prepare(); err != nil {
 		return err
 	}
+	if err := r.endKept(); err != nil {
+		return err
+	}
 	path, err := r.find(a)
 	if err != nil {
 		return err
@@ -58,7 +63,7 @@ func (r *Runner) Perform(ctx context.Context, a *stint.Attempt, in io.Reader, ou
 	if err := forgetCompleted(a); err != nil {
 		return err
 	}
-	p, err := r.start(a, path, feed)
+	p, err := r.start(a, path, environ(a), feed)
 	if err != nil {
 		return err
 	}
@@ -80,6 +85,9 @@ func (r *Runner) prepare() error {
 	if r.Drain == 0 {
 		r.Drain = defaultDrain
 	}
+	if r.Grace == 0 {
+		r.Grace = defaultGrace
+	}
 	r.null, r.reaper = fd, true
 	r.input, r.output = make([]byte, bufferSize), make([]byte, bufferSize)
 	return nil
@@ -92,7 +100,7 @@ func (r *Runner) conduct(ctx context.Context, p *process, f *feed, out io.Writer
 	defer stop()
 	withdraw := p.heedStop()
 	defer withdraw()
-	err := p.pump(f, out, r.output)
+	err := p.pump(f, out, r.output, r.silenceOf(p.a, out))
 	if err != nil {
 		p.kill()
 	}
@@ -112,10 +120,7 @@ func (r *Runner) conduct(ctx context.Context, p *process, f *feed, out io.Writer
 	case werr != nil || lerr != nil:
 		return errors.Join(werr, lerr)
 	}
-	if !f.done() {
-		p.a.Counters.Add(counterGroup, "input_not_read", 1)
-	}
-	return exitError(p.a, status)
+	return p.verdict(f, status)
 }
 
 // finish reads what the process's descendants still write, unless the attempt
@@ -169,6 +174,9 @@ type feed struct {
 	buf  []byte
 	rest []byte // read and not yet given
 	eof  bool
+
+	given int64 // bytes, to whoever reads
+	more  bool  // there will be another feed behind it
 }
 
 // fill reads more input if nothing is at hand.

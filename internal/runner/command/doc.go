@@ -35,6 +35,12 @@
 // Hence at most one Perform may be in progress in an operating system process,
 // and nothing else in it may have children.
 //
+// # A process that is kept
+//
+// [Runner.Keep] starts a process that performs many operations, see package sdk. It
+// is a child of the same runner, which ends it, with all it started, before it
+// performs a command, and before it keeps another.
+//
 // # Counters
 //
 // Group "stint": input_not_read (1: it ended before it was given all input),

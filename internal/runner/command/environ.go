@@ -24,6 +24,9 @@ func environ(a *stint.Attempt) []string {
 	if a.Checkpoint != "" {
 		env = append(env, "STINT_CHECKPOINT_DIR="+a.Checkpoint)
 	}
+	if asHadoop(a) {
+		env = propertyNames(env, a)
+	}
 	if a.First {
 		env = inputNames(env, a.Input)
 	}

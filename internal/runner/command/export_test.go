@@ -7,10 +7,13 @@ import (
 )
 
 // ReadStderr returns what comes of data that arrives in chunks of n bytes.
-func ReadStderr(data []byte, n int) []any {
+func ReadStderr(data []byte, n int) []any { return ReadStderrAs(data, n, nil) }
+
+// ReadStderrAs does so for a stage with such streams.
+func ReadStderrAs(data []byte, n int, s *stint.Streaming) []any {
 	var log bytes.Buffer
 	var status []string
-	a := &stint.Attempt{Stderr: &log, Counters: &stint.Counters{}, Status: func(s string) { status = append(status, s) }}
+	a := &stint.Attempt{Streaming: s, Stderr: &log, Counters: &stint.Counters{}, Status: func(s string) { status = append(status, s) }}
 	m := messages{a: a}
 	for len(data) > 0 {
 		n := min(n, len(data))

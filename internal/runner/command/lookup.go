@@ -21,7 +21,7 @@ import (
 // that may not be executed is made executable.
 func (r *Runner) find(a *stint.Attempt) (string, error) {
 	if len(a.Action.Command) == 0 || a.Action.Command[0] == "" {
-		return "", stint.Errorf(stint.Invalid, "stage %q: its command names no program", a.Stage)
+		return "", stint.Errorf(stint.Invalid, "op_start_failed: stage %q: its command names no program", a.Stage)
 	}
 	name := a.Action.Command[0]
 	if filepath.IsAbs(name) {
@@ -32,7 +32,7 @@ func (r *Runner) find(a *stint.Attempt) (string, error) {
 		return local, makeExecutable(local, fi.Mode())
 	}
 	if strings.Contains(name, "/") {
-		return "", stint.Errorf(stint.Invalid, "program %.80q: no such file among the program's files", name)
+		return "", stint.Errorf(stint.Invalid, "op_start_failed: program %.80q: no such file among the program's files", name)
 	}
 	return r.found.lookup(name, lookupEnv(a.Environ, "PATH"))
 }
@@ -86,9 +86,9 @@ func findInPath(name, path string) (string, error) {
 		}
 	}
 	if blocked != "" {
-		return "", stint.Errorf(stint.Invalid, "program %.80q: %s is not executable", name, blocked)
+		return "", stint.Errorf(stint.Invalid, "op_start_failed: program %.80q: %s is not executable", name, blocked)
 	}
-	return "", stint.Errorf(stint.Invalid, "program %.80q: neither among the program's files nor in PATH (%.400s)", name, path)
+	return "", stint.Errorf(stint.Invalid, "op_start_failed: program %.80q: neither among the program's files nor in PATH (%.400s)", name, path)
 }
 
 // startError says why a program that was found could not be started: as
@@ -100,15 +100,15 @@ func startError(a *stint.Attempt, path string, err error) error {
 		if _, serr := os.Stat(a.Dir); serr != nil {
 			return stint.Errorf(stint.Unavailable, "start program %.80q: working directory: %w", name, serr)
 		}
-		return stint.Errorf(stint.Invalid, "program %.80q: %s", name, missing(path))
+		return stint.Errorf(stint.Invalid, "op_start_failed: program %.80q: %s", name, missing(path))
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-		return stint.Errorf(stint.Invalid, "program %.80q: %s is not executable", name, path)
+		return stint.Errorf(stint.Invalid, "op_start_failed: program %.80q: %s is not executable", name, path)
 	case errors.Is(err, syscall.ENOEXEC), errors.Is(err, syscall.ELIBBAD):
-		return stint.Errorf(stint.Invalid, "program %.80q: %s is not executable: %s", name, path, fileKind(path))
+		return stint.Errorf(stint.Invalid, "op_start_failed: program %.80q: %s is not executable: %s", name, path, fileKind(path))
 	case errors.Is(err, syscall.E2BIG):
-		return stint.Errorf(stint.Invalid, "program %.80q: its arguments and environment are too long", name)
+		return stint.Errorf(stint.Invalid, "op_start_failed: program %.80q: its arguments and environment are too long", name)
 	case errors.Is(err, syscall.EINVAL):
-		return stint.Errorf(stint.Invalid, "program %.80q: an argument or environment variable contains NUL", name)
+		return stint.Errorf(stint.Invalid, "op_start_failed: program %.80q: an argument or environment variable contains NUL", name)
 	}
 	return stint.Errorf(stint.Unavailable, "start program %.80q: %w", name, err)
 }

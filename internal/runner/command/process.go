@@ -22,6 +22,7 @@ type process struct {
 	stdin  int // -1: closed
 	stdout int
 	stderr int
+	unread int  // the process's end of stdin, to see what it left; -1: not looked at
 	ended  bool // pidfd was seen readable
 	said   messages
 
@@ -33,8 +34,8 @@ type process struct {
 const pipeCapacity = 1 << 20
 
 // start starts the program at path. A process without input reads /dev/null.
-func (r *Runner) start(a *stint.Attempt, path string, f *feed) (*process, error) {
-	p := &process{a: a, stdin: -1, stdout: -1, stderr: -1, pidfd: -1, said: messages{a: a}}
+func (r *Runner) start(a *stint.Attempt, path string, env []string, f *feed) (*process, error) {
+	p := &process{a: a, stdin: -1, stdout: -1, stderr: -1, unread: -1, pidfd: -1, said: messages{a: a}}
 	theirs := [3]int{r.null, -1, -1}
 	err := openPipe(&p.stdout, &theirs[1], &p.stdout)
 	if err == nil {
@@ -43,6 +44,9 @@ func (r *Runner) start(a *stint.Attempt, path string, f *feed) (*process, error)
 	if err == nil && !f.empty() {
 		err = openPipe(&theirs[0], &p.stdin, &p.stdin)
 	}
+	if err == nil && p.stdin >= 0 && watchesPipe(a) {
+		p.unread, err = unix.FcntlInt(uintptr(theirs[0]), unix.F_DUPFD_CLOEXEC, 0)
+	}
 	if err != nil {
 		p.closePipes()
 		closeTheirs(theirs, r.null)
@@ -50,7 +54,7 @@ func (r *Runner) start(a *stint.Attempt, path string, f *feed) (*process, error)
 	}
 	p.pid, err = syscall.ForkExec(path, a.Action.Command, &syscall.ProcAttr{
 		Dir:   a.Dir,
-		Env:   environ(a),
+		Env:   env,
 		Files: []uintptr{uintptr(theirs[0]), uintptr(theirs[1]), uintptr(theirs[2])},
 		Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &p.pidfd},
 	})
@@ -83,7 +87,7 @@ func closeTheirs(theirs [3]int, null int) {
 }
 
 func (p *process) closePipes() {
-	for _, fd := range [...]*int{&p.stdin, &p.stdout, &p.stderr, &p.pidfd} {
+	for _, fd := range [...]*int{&p.stdin, &p.stdout, &p.stderr, &p.unread, &p.pidfd} {
 		closeEnd(fd)
 	}
 	p.said.close()
@@ -125,14 +129,18 @@ func (p *process) wait() (unix.WaitStatus, error) {
 	}
 }
 
-// pump moves bytes until the process has ended, or has closed all its streams.
-func (p *process) pump(f *feed, out io.Writer, buf []byte) error {
+// pump moves bytes until the process has ended, or has been silent for too long.
+func (p *process) pump(f *feed, out io.Writer, buf []byte, quiet silence) error {
 	for {
 		if err := p.give(f); err != nil {
 			return err
 		}
-		if p.stdin < 0 && p.stdout < 0 && p.stderr < 0 {
+		if p.stdin < 0 && p.stdout < 0 && p.stderr < 0 && p.pidfd < 0 {
 			return nil
+		}
+		wait, err := quiet.wait(p)
+		if err != nil {
+			return err
 		}
 		fds := [4]unix.PollFd{
 			{Fd: int32(p.pidfd), Events: unix.POLLIN},
@@ -140,7 +148,7 @@ func (p *process) pump(f *feed, out io.Writer, buf []byte) error {
 			{Fd: int32(p.stderr), Events: unix.POLLIN},
 			{Fd: int32(p.stdin), Events: unix.POLLOUT},
 		}
-		if err := poll(fds[:], -1); err != nil {
+		if err := poll(fds[:], wait); err != nil {
 			return err
 		}
 		if err := p.take(&fds[1], &fds[2], out, buf); err != nil {
@@ -160,13 +168,16 @@ func (p *process) give(f *feed) error {
 			return err
 		}
 		if f.empty() {
-			closeEnd(&p.stdin)
+			if !f.more {
+				closeEnd(&p.stdin)
+			}
 			return nil
 		}
 		n, err := unix.Write(p.stdin, f.rest)
 		switch {
 		case err == nil:
 			f.rest = f.rest[n:]
+			f.given += int64(n)
 		case errors.Is(err, unix.EAGAIN):
 			return nil
 		case errors.Is(err, unix.EPIPE):

@@ -12,6 +12,7 @@ import (
 
 	"stint"
 	"stint/internal/runner/native"
+	"stint/internal/shuffle"
 )
 
 // sources returns the text of the Go distribution's sources.
@@ -71,5 +72,41 @@ func BenchmarkGrep(b *testing.B) {
 		"count of rare literal": {"pattern": "zyzzyva", "count": "true"},
 	} {
 		b.Run(name, func(b *testing.B) { benchmark(b, "grep", params) })
+	}
+}
+
+// BenchmarkOrder sorts lines in memory, in eight ranges.
+func BenchmarkOrder(b *testing.B) {
+	text := sources(b)
+	var splitters [][]byte
+	for _, key := range []string{"\t", "\t\t", "\t\tx", "\tx", "//", "f", "m"} {
+		splitters = append(splitters, []byte(key))
+	}
+	w, err := shuffle.NewWriter(shuffle.Config{Partitions: 8, Budget: 1 << 30, Partition: shuffle.RangePartitioner(splitters), Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer w.Close() //nolint:errcheck // spill files have no name
+	sink := struct {
+		io.Writer
+		shuffle.Sink
+	}{Sink: w}
+	a := &stint.Attempt{Action: stint.Action{Native: "order"}}
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		if err := w.Reset(); err != nil {
+			b.Fatal(err)
+		}
+		if err := native.New().Perform(b.Context(), a, bytes.NewReader(text), sink); err != nil {
+			b.Fatal(err)
+		}
+		if err := w.Visit(func(_ uint32, records shuffle.Source) error {
+			return native.New().Perform(b.Context(), &stint.Attempt{Action: stint.Action{Native: "sorted"}}, struct {
+				io.Reader
+				shuffle.Source
+			}{Source: records}, io.Discard)
+		}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -59,21 +59,14 @@ type search struct {
 }
 
 func newSearch(params map[string]string) (*search, error) {
-	s := &search{}
-	var fixed, ignoreCase bool
-	for _, p := range []struct {
-		name string
-		to   *bool
-	}{{"fixed", &fixed}, {"ignore_case", &ignoreCase}, {"invert", &s.invert}, {"count", &s.counting}} {
-		v, err := boolParam(params, p.name)
-		if err != nil {
-			return nil, err
-		}
-		*p.to = v
+	given, err := settle("grep", grepParams(), params)
+	if err != nil {
+		return nil, err
 	}
-	pattern, ok := params["pattern"]
-	if !ok || pattern == "" {
-		return nil, stint.Errorf(stint.Invalid, "grep: parameter pattern is missing or empty")
+	s := &search{invert: given.flag("invert"), counting: given.flag("count")}
+	pattern, fixed, ignoreCase := given["pattern"], given.flag("fixed"), given.flag("ignore_case")
+	if pattern == "" {
+		return nil, stint.Errorf(stint.Invalid, "grep: parameter pattern is empty")
 	}
 	if bytes.ContainsRune([]byte(pattern), '\n') {
 		return nil, stint.Errorf(stint.Invalid, "grep: pattern %.80q contains a line end, which no line does", pattern)

@@ -16,11 +16,31 @@ type operator func(ctx context.Context, a *stint.Attempt, in io.Reader, out io.W
 
 func operators() map[string]operator {
 	return map[string]operator{
-		"wordcount": wordcount,
-		"grep":      grep,
-		"sum":       sum,
-		"identity":  identity,
-		"noop":      noop,
+		"wordcount":         wordcount,
+		"grep":              grep,
+		"sum":               combining(Combiners()["sum"]),
+		"sums":              combining(Combiners()["sums"]),
+		"distinct":          combining(Combiners()["distinct"]),
+		"count":             count,
+		"top":               top,
+		"sample":            sampleKeys,
+		"splitters":         splitters,
+		"order":             order,
+		"sorted":            sorted,
+		"logstats":          logstats,
+		"log-totals":        logTotals,
+		"log-report":        logReport,
+		"index":             index,
+		"postings":          postings,
+		"montecarlo":        montecarlo,
+		"montecarlo-result": montecarloResult,
+		"join-left":         joinLeft,
+		"join-right":        joinRight,
+		"join":              join,
+		"identity":          identity,
+		"noop":              noop,
+		"aggregate":         aggregate,
+		"aggregate-combine": aggregateCombine,
 	}
 }
 
@@ -85,6 +105,11 @@ func identity(ctx context.Context, _ *stint.Attempt, in io.Reader, out io.Writer
 		_, err := io.CopyBuffer(struct{ io.Writer }{out}, stopReader{ctx, in}, make([]byte, 1<<20))
 		return err
 	}
+	return everyRecord(ctx, src, sink.Emit)
+}
+
+// everyRecord calls each with every record of src.
+func everyRecord(ctx context.Context, src shuffle.Source, each func(key, value []byte) error) error {
 	for n := 0; ; n++ {
 		if n%stride == 0 {
 			if err := stopped(ctx); err != nil {
@@ -98,7 +123,7 @@ func identity(ctx context.Context, _ *stint.Attempt, in io.Reader, out io.Writer
 		if err != nil {
 			return err
 		}
-		if err := sink.Emit(key, value); err != nil {
+		if err := each(key, value); err != nil {
 			return err
 		}
 	}

@@ -24,6 +24,7 @@ import (
 func perform(t *testing.T, name string, params map[string]string, in io.Reader, out io.Writer) error {
 	t.Helper()
 	a := &stint.Attempt{Action: stint.Action{Native: name}, Params: params}
+	a.Bad = func(_ []byte, why error) error { return why }
 	return native.New().Perform(t.Context(), a, in, out)
 }
 
@@ -103,7 +104,7 @@ func TestWordsAreCountedAsANaiveProgramDoes(t *testing.T) {
 		}
 		big.WriteByte(" \n\t\v"[random.IntN(4)])
 	}
-	checkWords(t, big.String(), "")
+	checkWords(t, big.String(), "false")
 }
 
 func FuzzWordcount(f *testing.F) {
@@ -354,11 +355,11 @@ func TestUnknownNamesAreRefusedWithTheAllowedOnes(t *testing.T) {
 		code    stint.Code
 		want    string
 	}{
-		{"wordcout", nil, stint.NotFound, "expected one of grep, identity, noop, wordcount"},
+		{"wordcout", nil, stint.NotFound, "expected one of grep, identity, index, join, logstats, montecarlo, noop, sort, wordcount"},
 		{"wordcount", map[string]string{"fould": "true"}, stint.Invalid, "expected one of fold"},
 		{"wordcount", map[string]string{"fold": "yes"}, stint.Invalid, "expected true or false"},
 		{"noop", map[string]string{"x": "1"}, stint.Invalid, "it has no parameters"},
-		{"grep", nil, stint.Invalid, "pattern is missing"},
+		{"grep", nil, stint.Invalid, "missing_param: program grep needs parameter pattern"},
 		{"grep", map[string]string{"pattern": "("}, stint.Invalid, "missing closing )"},
 		{"grep", map[string]string{"pattern": "a", "count": "1"}, stint.Invalid, "expected true or false"},
 	}
@@ -368,7 +369,7 @@ func TestUnknownNamesAreRefusedWithTheAllowedOnes(t *testing.T) {
 			t.Errorf("%s %v: %v", c.program, c.params, err)
 		}
 	}
-	if err := perform(t, "nope", nil, strings.NewReader(""), io.Discard); stint.CodeOf(err) != stint.Invalid || !strings.Contains(err.Error(), "expected one of grep") {
+	if err := perform(t, "nope", nil, strings.NewReader(""), io.Discard); stint.CodeOf(err) != stint.Invalid || !strings.Contains(err.Error(), "distinct, grep, ") {
 		t.Error(err)
 	}
 	if err := native.CheckAction("nope"); stint.CodeOf(err) != stint.Invalid {
@@ -383,7 +384,7 @@ func TestShippedProgramsUseOperatorsThatExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(counting.Stages) != 2 || len(all) != 4 {
+	if len(counting.Stages) != 2 || len(all) != 9 {
 		t.Fatal(counting, all)
 	}
 	for _, p := range append(all, counting) {

@@ -9,27 +9,24 @@ import (
 )
 
 // shipped is a program that comes with Stint: what it is, and what its
-// parameters may be.
+// parameters may be beyond what each is declared to be.
 type shipped struct {
 	program func(params map[string]string) stint.Program
 	check   func(params map[string]string) error
-	params  []string // names
 }
 
 func programs() map[string]shipped {
 	return map[string]shipped{
-		"wordcount": {params: []string{"fold"}, check: checkWordcount, program: wordcountProgram},
-		"grep":      {params: []string{"count", "fixed", "ignore_case", "invert", "pattern"}, check: checkGrep, program: grepProgram},
-		"identity":  {program: singleStage("identity", stint.Conversion)},
-		"noop":      {program: noopProgram},
+		"wordcount":  {program: wordcountProgram},
+		"grep":       {check: checkGrep, program: grepProgram},
+		"sort":       {check: checkSort, program: sortProgram},
+		"logstats":   {check: checkLogstats, program: logstatsProgram},
+		"index":      {check: checkIndex, program: indexProgram},
+		"montecarlo": {check: checkMontecarlo, program: montecarloProgram},
+		"join":       {check: checkJoin, program: joinProgram},
+		"identity":   {program: identityProgram},
+		"noop":       {program: noopProgram},
 	}
-}
-
-// noopProgram reads nothing and leaves nothing: what it costs is what Stint costs.
-func noopProgram(params map[string]string) stint.Program {
-	p := singleStage("noop", stint.Simulation)(params)
-	p.Stages[0].NoOutput = true
-	return p
 }
 
 // Programs returns the programs that come with Stint, sorted by name, as they
@@ -53,17 +50,16 @@ func Program(name string, params map[string]string) (stint.Program, error) {
 	if !ok {
 		return stint.Program{}, stint.Errorf(stint.NotFound, "program %.80q: expected one of %s", name, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 	}
-	for _, param := range slices.Sorted(maps.Keys(params)) {
-		if !slices.Contains(p.params, param) {
-			return stint.Program{}, stint.Errorf(stint.Invalid, "program %s: parameter %.80q: %s", name, param, allowed(p.params))
-		}
+	program := p.program(params)
+	if _, err := program.CheckParams(params); err != nil {
+		return stint.Program{}, err
 	}
 	if p.check != nil {
 		if err := p.check(params); err != nil {
 			return stint.Program{}, err
 		}
 	}
-	return p.program(params), nil
+	return program, nil
 }
 
 // CheckAction says whether an operator of that name exists; it is for programs
@@ -75,35 +71,45 @@ func CheckAction(name string) error {
 	return nil
 }
 
-func allowed(names []string) string {
-	if len(names) == 0 {
-		return "it has no parameters"
-	}
-	return "expected one of " + strings.Join(names, ", ")
-}
-
-func checkWordcount(params map[string]string) error {
-	_, err := boolParam(params, "fold")
-	return err
-}
-
 func checkGrep(params map[string]string) error {
 	_, err := newSearch(params)
 	return err
 }
 
+func wordcountParams() []stint.Param {
+	return []stint.Param{{Name: "fold", Type: stint.FlagParam, Default: "false", Description: "letters A to Z count as a to z"}}
+}
+
 func wordcountProgram(map[string]string) stint.Program {
-	return stint.Program{Name: "wordcount", Type: stint.Indexing, Stages: []stint.Stage{
-		{Name: "count", Action: stint.Action{Native: "wordcount"}, Combine: &stint.Action{Native: "sum"}, Input: stint.Edge{Kind: stint.FromInput}},
-		{Name: "total", Action: stint.Action{Native: "sum"}, Input: stint.Edge{Kind: stint.Shuffle, From: "count"}},
-	}}
+	return stint.Program{
+		Name: "wordcount", Type: stint.Indexing, Params: wordcountParams(),
+		Description: "how often each word occurs; words are what white space separates",
+		Stages: []stint.Stage{
+			{Name: "count", Action: stint.Action{Native: "wordcount"}, Combine: &stint.Action{Native: "sum"}, Input: stint.Edge{Kind: stint.FromInput}},
+			{Name: "total", Action: stint.Action{Native: "sum"}, Input: stint.Edge{Kind: stint.Shuffle, From: "count"}},
+		},
+	}
+}
+
+func grepParams() []stint.Param {
+	return []stint.Param{
+		{Name: "pattern", Type: stint.TextParam, Required: true, Description: "regular expression in the syntax of RE2"},
+		{Name: "fixed", Type: stint.FlagParam, Default: "false", Description: "the pattern is text and no expression"},
+		{Name: "ignore_case", Type: stint.FlagParam, Default: "false", Description: "upper and lower case are the same"},
+		{Name: "invert", Type: stint.FlagParam, Default: "false", Description: "the lines that do not match"},
+		{Name: "count", Type: stint.FlagParam, Default: "false", Description: "only how many lines there are"},
+	}
 }
 
 func grepProgram(params map[string]string) stint.Program {
-	p := stint.Program{Name: "grep", Type: stint.TextSearch, Stages: []stint.Stage{
-		{Name: "search", Action: stint.Action{Native: "grep"}, Input: stint.Edge{Kind: stint.FromInput}},
-	}}
-	if counting, err := boolParam(params, "count"); err == nil && counting {
+	p := stint.Program{
+		Name: "grep", Type: stint.TextSearch, Params: grepParams(),
+		Description: "the lines that match a pattern, or how many they are",
+		Stages: []stint.Stage{
+			{Name: "search", Action: stint.Action{Native: "grep"}, Input: stint.Edge{Kind: stint.FromInput}},
+		},
+	}
+	if params["count"] == "true" {
 		p.Stages = append(p.Stages, stint.Stage{
 			Name: "total", Action: stint.Action{Native: "sum"},
 			Input: stint.Edge{Kind: stint.Shuffle, From: "search", Partitions: 1},
@@ -112,22 +118,17 @@ func grepProgram(params map[string]string) stint.Program {
 	return p
 }
 
-func singleStage(name string, kind stint.ProgramType) func(map[string]string) stint.Program {
-	return func(map[string]string) stint.Program {
-		return stint.Program{Name: name, Type: kind, Stages: []stint.Stage{
-			{Name: name, Action: stint.Action{Native: name}, Input: stint.Edge{Kind: stint.FromInput}},
-		}}
+func identityProgram(map[string]string) stint.Program {
+	return stint.Program{
+		Name: "identity", Type: stint.Conversion, Description: "copies its input",
+		Stages: []stint.Stage{{Name: "identity", Action: stint.Action{Native: "identity"}, Input: stint.Edge{Kind: stint.FromInput}}},
 	}
 }
 
-// boolParam reads a parameter that is true or false; missing is false.
-func boolParam(params map[string]string, name string) (bool, error) {
-	switch v := params[name]; v {
-	case "", "false":
-		return false, nil
-	case "true":
-		return true, nil
-	default:
-		return false, stint.Errorf(stint.Invalid, "parameter %s=%.80q: expected true or false", name, v)
+// noopProgram reads nothing and leaves nothing: what it costs is what Stint costs.
+func noopProgram(map[string]string) stint.Program {
+	return stint.Program{
+		Name: "noop", Type: stint.Simulation, Description: "operations that do nothing, to measure what they cost",
+		Stages: []stint.Stage{{Name: "noop", Action: stint.Action{Native: "noop"}, Input: stint.Edge{Kind: stint.FromInput}, NoOutput: true}},
 	}
 }

@@ -1,8 +1,6 @@
 package native
 
 import (
-	"context"
-	"errors"
 	"io"
 	"math/big"
 	"strconv"
@@ -11,40 +9,13 @@ import (
 	"stint/internal/shuffle"
 )
 
-// sum is the reducing operator: one record for each key.
-func sum(ctx context.Context, _ *stint.Attempt, in io.Reader, out io.Writer) error {
-	return emitTo(out, func(sink shuffle.Sink) error {
-		groups := shuffle.NewGroups(sourceOf(in))
-		var total adder
-		var value []byte
-		for n := 0; ; n++ {
-			if n%stride == 0 {
-				if err := stopped(ctx); err != nil {
-					return err
-				}
-			}
-			key, err := groups.Next()
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			if value, err = total.add(value[:0], key, groups); err != nil {
-				return err
-			}
-			if err := sink.Emit(key, value); err != nil {
-				return err
-			}
-		}
-	})
-}
-
 // Combiners returns the operators that also combine inside a shuffle, by name.
 // A combiner serves one shuffle at a time.
 func Combiners() map[string]func() shuffle.Combiner {
 	return map[string]func() shuffle.Combiner{
-		"sum": func() shuffle.Combiner { return new(adder).add },
+		"sum":      func() shuffle.Combiner { return new(adder).add },
+		"sums":     func() shuffle.Combiner { return new(columns).add },
+		"distinct": func() shuffle.Combiner { return first },
 	}
 }
 
@@ -69,10 +40,15 @@ func (t *adder) add(dst, key []byte, values *shuffle.Groups) ([]byte, error) {
 			return dst, stint.Errorf(stint.Failed, "sum: the value %s of key %.80q is not a decimal integer", describe(value), key)
 		}
 	}
+	return t.appendTo(dst), nil
+}
+
+// appendTo appends the sum in decimal.
+func (t *adder) appendTo(dst []byte) []byte {
 	if t.large != nil {
-		return t.large.Append(dst, 10), nil
+		return t.large.Append(dst, 10)
 	}
-	return strconv.AppendInt(dst, t.small, 10), nil
+	return strconv.AppendInt(dst, t.small, 10)
 }
 
 func describe(value []byte) string {

@@ -21,10 +21,11 @@ const (
 
 // wordcount counts the words of its input.
 func wordcount(ctx context.Context, a *stint.Attempt, in io.Reader, out io.Writer) error {
-	fold, err := boolParam(a.Params, "fold")
+	s, err := settle("wordcount", wordcountParams(), a.Params)
 	if err != nil {
 		return err
 	}
+	fold := s.flag("fold")
 	return emitTo(out, func(sink shuffle.Sink) error {
 		t := newTable()
 		err := eachChunk(ctx, in, func(chunk []byte) error {
