@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -190,23 +191,26 @@ func killChild(pid int, command string) error {
 	return stint.Errorf(stint.NotFound, "process %d has no child that is the %s", pid, command)
 }
 
-// children returns the processes that a process started and that it has not
-// waited for.
+// children returns the processes whose parent a process is. It looks at all
+// there are: the kernel's own list of children leaves some out while others end.
 func children(pid int) []int {
-	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		return nil
 	}
 	var found []int
-	for _, list := range lists {
-		b, err := os.ReadFile(list)
+	for _, path := range stats {
+		b, err := os.ReadFile(path)
 		if err != nil {
-			continue // a thread that is gone
+			continue // it is gone
 		}
-		for child := range strings.FieldsSeq(string(b)) {
-			if n, err := strconv.Atoi(child); err == nil {
-				found = append(found, n)
-			}
+		_, after, _ := strings.Cut(string(b[max(bytes.LastIndexByte(b, ')'), 0):]), " ") // behind the name, which may hold anything
+		fields := strings.Fields(after)
+		if len(fields) < 2 || fields[1] != strconv.Itoa(pid) {
+			continue
+		}
+		if n, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+			found = append(found, n)
 		}
 	}
 	return found
