@@ -175,9 +175,10 @@ func TestARecordThatHasLostItsLogIsRefused(t *testing.T) {
 	g := newGated(t)
 	up := g.upWith(1)
 	id := g.mapped()
-	for _, p := range g.processes("") { // so that none notices the end of another
+	for _, p := range g.processes("") { // so that none starts another
 		_ = syscall.Kill(p.pid, syscall.SIGSTOP)
 	}
+	g.kill(" server ") // before its supervisor, whose end would wake it and have it close the record
 	g.killAll(up)
 	record := filepath.Join(g.data, "server", "store.db")
 	if err := os.Rename(record+"-wal", record+".kept"); err != nil {
