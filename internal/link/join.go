@@ -85,7 +85,7 @@ func readJoin(body io.Reader, req *JoinRequest) error {
 	switch {
 	case req.Token == "":
 		return stint.Errorf(stint.Denied, "no_credential: /token: missing")
-	case req.Name == "" || !printable(req.Name, maxName):
+	case req.Name == "" || !printable(req.Name):
 		return stint.Errorf(stint.Invalid, "bad_name: /name: expected 1 to %d printable ASCII characters", maxName)
 	case req.CSR == "":
 		return stint.Errorf(stint.Invalid, "bad_request: /csr: missing")

@@ -145,10 +145,10 @@ func (h *Hello) check() error {
 	if _, err := stint.ParseNodeID(string(h.Node)); err != nil {
 		return stint.Errorf(stint.Invalid, "hello/node: %w", err)
 	}
-	if !printable(h.Name, maxName) || h.Name == "" {
+	if !printable(h.Name) || h.Name == "" {
 		return stint.Errorf(stint.Invalid, "hello/name: %.80q: expected 1 to %d printable ASCII characters", h.Name, maxName)
 	}
-	if !printable(h.Version, maxName) {
+	if !printable(h.Version) {
 		return stint.Errorf(stint.Invalid, "hello/version: %.80q: expected at most %d printable ASCII characters", h.Version, maxName)
 	}
 	if h.Incarnation == 0 {
@@ -164,11 +164,12 @@ func (h *Hello) check() error {
 	return nil
 }
 
-func printable(s string, limit int) bool {
+// printable reports whether people can be shown a name as it is.
+func printable(s string) bool {
 	for _, b := range []byte(s) {
 		if b < ' ' || b > '~' {
 			return false
 		}
 	}
-	return len(s) <= limit
+	return len(s) <= maxName
 }

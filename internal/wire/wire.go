@@ -91,12 +91,21 @@ func ReadFrame(r io.Reader, v any) (int, error) {
 	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(r, b); err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrTorn, err)
+		return 0, fmt.Errorf("%w: %w", ErrTorn, unexpected(err))
 	}
 	if checksum(b) != binary.LittleEndian.Uint32(h[4:]) {
 		return 0, fmt.Errorf("%w: checksum", ErrTorn)
 	}
 	return frameHeader + int(n), Unmarshal(b, v)
+}
+
+// unexpected is an error of reading on in the middle of a frame, where the end of
+// the stream is none.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 func tornUnlessEOF(err error) error {
