@@ -12,6 +12,7 @@
 // # Where a line belongs
 //
 //	wire                           turns values into bytes, in messages and on disk
+//	failpoint                      has a process die at a named step, in builds for tests
 //	plan, coord, sched             decide from values: no I/O, clock, goroutine, randomness
 //	manifest                       reads what people write of programs
 //	archive,
@@ -27,11 +28,14 @@
 //	store                          remembers
 //	provider/local                 gets machines
 //	auth, api                      face people and machines
+//	fsck                           looks at all that was written, and changes nothing
 //	sim                            runs the pure cores against seeded faults
 //	client                         the Go SDK of the API
 //	cmd/stint                      the one binary
 //	object/s3test                  starts a server of object storage for tests
+//	memnet                         is a network in memory for tests
 //	test/e2e                       drives the binary as people do
+//	test/chaos                     takes away what the binary stands on while it works
 //
 // # Log keys
 //

@@ -231,6 +231,7 @@ type Failure struct {
 	Signal  string   `json:"signal,omitempty"`  // that ended it
 	Stderr  string   `json:"stderr,omitempty"`  // its tail, at most 64 KiB
 	Sources []NodeID `json:"sources,omitempty"` // nodes whose blocks could not be had, with Lost
+	Silent  []NodeID `json:"silent,omitempty"`  // those of Sources that did not answer: what they hold may be whole
 }
 
 // LastLine returns the last line of what the attempt wrote to standard error that
@@ -317,7 +318,8 @@ type Errand struct {
 	Missing     []Missing           `json:"missing,omitempty"` // commit: what the output is without; then there is no _SUCCESS
 	Storage     string              `json:"storage,omitempty"` // of packs, checkpoints and ownership; empty: system storage
 	// Generation is the ownership under which a commit or clear is done: with a
-	// higher one in storage it is refused as owned_elsewhere. 0: nothing was saved.
+	// higher one in storage it is refused as owned_elsewhere, or as [ClaimUnused] if
+	// the same service has claimed that. 0: nothing was saved.
 	Generation uint64 `json:"generation,omitempty"`
 	// Ended is what a commit or clear brings the execution to, and Keep the seconds
 	// that its request wants something to be kept after that, see [Ended].
@@ -334,6 +336,11 @@ type Errand struct {
 	Subsets     []Subset        `json:"subsets,omitempty"`     // compare: of objects as they are listed now
 	Sums        []uint64        `json:"sums,omitempty"`        // compare: for each subset the sum of its bytes as they were read, see OpDone.InputSum
 }
+
+// ClaimUnused is what the message of an [Unavailable] error begins with when an
+// errand waits for the execution's own service: that has claimed a higher generation,
+// which it withdraws or records.
+const ClaimUnused = "claim_unused: "
 
 // ErrandResult is the outcome of an errand: done if Error is nil, otherwise
 // refused with a code. No result at all means unknown: the errand is sent again.

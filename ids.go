@@ -14,9 +14,30 @@ type ExecutionID string
 // It lives in the node's data folder: a node whose folder is gone is another node.
 type NodeID string
 
-// Incarnation counts the starts of one node manager on its folder, from 1.
-// Grants are bound to it: a new incarnation voids the grants of older ones.
+// Incarnation numbers the starts of one node manager on its folder: each has a higher
+// number than those before, and one that no start on a copy of the folder has. Grants
+// are bound to it: a new incarnation voids the grants of older ones.
 type Incarnation uint64
+
+// StaleIncarnation refuses a start of a node of which a later one is known.
+func StaleIncarnation(node NodeID, known, own Incarnation) *Error {
+	return Errorf(Conflict, staleIncarnation, node, known, own)
+}
+
+// NewerIncarnation returns the number of the later start that a refusal of
+// [StaleIncarnation] names, also after it has crossed a wire as text.
+func NewerIncarnation(err error) (Incarnation, bool) {
+	if CodeOf(err) != Conflict {
+		return 0, false
+	}
+	_, text, _ := strings.Cut(err.Error(), "stale_incarnation: ")
+	var node string
+	var known, own Incarnation
+	n, _ := fmt.Sscanf("stale_incarnation: "+text, staleIncarnation, &node, &known, &own)
+	return known, n == 3 //nolint:mnd // all that the text names
+}
+
+const staleIncarnation = "stale_incarnation: node %s has started anew, as incarnation %d; this is incarnation %d"
 
 // Epoch counts the owners of an execution's record, from 1. What an older owner
 // decided is refused by the store.

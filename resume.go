@@ -32,7 +32,7 @@ func ParseGrace(seconds *float64) (time.Duration, error) {
 	if math.IsNaN(*seconds) || *seconds < 0 || *seconds > maxGrace.Seconds() {
 		return 0, Errorf(Invalid, "grace period %v: expected 0 to %.0f seconds", *seconds, maxGrace.Seconds())
 	}
-	return time.Duration(*seconds * float64(time.Second)), nil
+	return time.Duration(math.Round(*seconds*1000)) * time.Millisecond, nil
 }
 
 // ResumeRequest asks for a suspended execution to go on.

@@ -37,6 +37,7 @@ func goroutines() map[string]string {
 		"internal/agent/run.go":            "the node's loops: run waits for them",
 		"internal/agent/session.go":        "attach waits for its group",
 		"internal/api/events.go":           "the stream of one request waits for its reader",
+		"internal/fsck/atonce.go":          "each waits for its group",
 		"internal/link/session.go":         "run waits for the sender of its session",
 		"internal/provider/local/run.go":   "Run waits for every child it started",
 		"internal/server/logs.go":          "asking the nodes for logs waits for its group",

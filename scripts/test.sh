@@ -13,6 +13,9 @@ command -v python3 >/dev/null || need+=(python3)
 command -v mawk >/dev/null || need+=(mawk)
 command -v gcc >/dev/null || need+=(gcc)
 [ -e /usr/include/stdlib.h ] || need+=(libc6-dev)
+command -v ip >/dev/null || need+=(iproute2)
+command -v nft >/dev/null || need+=(nftables)
+command -v strace >/dev/null || need+=(strace)
 if [ ${#need[@]} -gt 0 ]; then
 	step "install ${need[*]}"
 	as_root apt-get update -qq
@@ -30,18 +33,27 @@ unformatted=$(gofmt -l .)
 step "vet"
 go vet ./...
 
-# The race detector makes packages that link SQLite slow to build; loops and
-# protocols are tested in the packages below them.
+# The race detector makes packages that link SQLite slow: of those it sees the
+# tests in bubbles, which are about loops and protocols.
 sqlite=$(go list -test -f '{{if not .ForTest}}{{$p := .ImportPath}}{{range .Deps}}{{if eq . "modernc.org/sqlite"}}{{$p}}{{"\n"}}{{end}}{{end}}{{end}}' ./... | sed 's/\.test$//' | sort -u | sed '/^$/d')
-rest=$(go list ./... | grep -v /test/e2e | grep -vxF "$sqlite")
-plain=$(printf '%s\n' "$sqlite" | grep -v /test/e2e)
+rest=$(go list ./... | grep -v /test/ | grep -vxF "$sqlite")
+plain=$(printf '%s\n' "$sqlite" | grep -v /test/)
 
 step "unit tests and simulation"
 go test -race $rest
 # shellcheck disable=SC2086 # a list of packages
-go test $plain
+go test -skip '^TestBubble' $plain
+
+step "bubbles of the shells that stand on SQLite"
+go test -race -run '^TestBubble' ./internal/server ./cmd/stint
+
+step "fuzzing" # the corpora ran with the unit tests; packages with SQLite are slow to build for it
+scripts/fuzz.sh 2s $rest
 
 step "end-to-end tests"
 go test -count=1 -timeout 15m ./test/e2e
+
+step "kill cycles, hosts that are cut off, storage that fails"
+go test -count=1 -timeout 15m ./test/chaos
 
 step "passed"

@@ -17,6 +17,10 @@ import (
 // lastMoment is how long a child whose supervisor is gone may take to stop.
 const lastMoment = 800 * time.Millisecond
 
+// leftPatience is how long the next owner of a folder waits for what the one before
+// has left behind: it has a last moment, and may be slow.
+const leftPatience = 5 * time.Second
+
 // supervised is the hidden flag of the commands that "stint up" starts.
 type supervised bool
 

@@ -17,6 +17,7 @@ import (
 	"stint"
 	"stint/internal/agent"
 	"stint/internal/auth"
+	"stint/internal/failpoint"
 	"stint/internal/link"
 	"stint/internal/object"
 	"stint/internal/provider/local"
@@ -71,7 +72,7 @@ func (a *app) node(ctx context.Context, f *agentFlags) error {
 	if err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(2 * lastMoment); ; {
+	for deadline := time.Now().Add(leftPatience); ; {
 		if err := os.Mkdir(string(dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return stint.Errorf(stint.Invalid, "data folder %s: %w", dir, err)
 		}
@@ -97,6 +98,7 @@ func (a *app) leave(dir folder, refused *agent.Refused) error {
 	if err := os.RemoveAll(string(dir)); err != nil {
 		return fmt.Errorf("remove the folder of a removed node: %w", err)
 	}
+	failpoint.Reach("dismissal.after-removing-folder")
 	if !refused.Attached {
 		return nil
 	}
@@ -175,6 +177,7 @@ func (a *app) enroll(ctx context.Context, f *agentFlags, name, dir string) error
 	if err != nil {
 		return fmt.Errorf("join %s: %w", a.server, err)
 	}
+	failpoint.Reach("join.after-answer")
 	return auth.SaveNode(dir, key, []byte(answer.Certificate), []byte(answer.CA))
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"stint"
 	"stint/internal/auth"
+	"stint/internal/failpoint"
 	"stint/internal/link"
 	"stint/internal/object"
 	"stint/internal/runner/native"
@@ -28,6 +29,8 @@ import (
 // serverFlags are the flags of server.
 type serverFlags struct {
 	listen, storage string
+	away, lost      string // as given
+	silences        silences
 	supervised      supervised
 }
 
@@ -46,6 +49,10 @@ func (a *app) serverCommand() *cobra.Command {
 		Short: "Run the system manager alone",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			var err error
+			if s.silences, err = parseSilences(s.away, s.lost); err != nil {
+				return err
+			}
 			ctx, stop := s.supervised.context(c.Context())
 			defer stop()
 			return a.serve(ctx, &s)
@@ -53,8 +60,29 @@ func (a *app) serverCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&s.listen, "listen", "127.0.0.1:7843", "address of the service; port 0 takes a free one")
 	c.Flags().StringVar(&s.storage, "storage", "", storageHelp)
+	c.Flags().StringVar(&s.away, "away-after", server.DefaultAwayAfter.String(), "how long a node may have no session before what it has in progress is performed elsewhere")
+	c.Flags().StringVar(&s.lost, "lost-after", server.DefaultLostAfter.String(), "how long before what it holds is given up and performed again; longer than --away-after")
 	s.supervised.define(c)
 	return c
+}
+
+// silences are how long a node may have no session.
+type silences struct{ away, lost time.Duration }
+
+// parseSilences reads them from their flags.
+func parseSilences(away, lost string) (silences, error) {
+	var out silences
+	var err error
+	if out.away, err = parseSpan("--away-after", away); err != nil {
+		return out, err
+	}
+	if out.lost, err = parseSpan("--lost-after", lost); err != nil {
+		return out, err
+	}
+	if out.away < time.Second || out.lost <= out.away {
+		return out, stint.Errorf(stint.Invalid, "--away-after %s, --lost-after %s: expected at least 1s, and the second longer than the first", out.away, out.lost)
+	}
+	return out, nil
 }
 
 // service is what one server process is made of.
@@ -90,7 +118,7 @@ func (a *app) serve(ctx context.Context, flags *serverFlags) error {
 // own takes the data folder, which is "stint up"'s for a supervised server, and
 // the record in it, which a server that is still ending may hold for a moment.
 func (s *serverFlags) own(f folder) (release func(), err error) {
-	record, err := folder(f.serverDir()).takeSoon(lastMoment)
+	record, err := folder(f.serverDir()).takeSoon(leftPatience)
 	if err != nil || bool(s.supervised) {
 		return func() { record.release() }, err
 	}
@@ -138,7 +166,8 @@ func (a *app) assemble(ctx context.Context, f folder, flags *serverFlags) (*serv
 	s.server = &server.Server{
 		DB: s.db, Storage: storage, StorageURL: location, Access: access, Logger: a.logger("server"), Version: version(),
 		Shipped: native.Programs(), Validate: validate, Uploads: filepath.Join(f.serverDir(), "uploads"),
-		Sealing: server.Sealing{Close: s.seal.Close, Open: s.seal.Open},
+		Sealing:   server.Sealing{Close: s.seal.Close, Open: s.seal.Open},
+		AwayAfter: flags.silences.away, LostAfter: flags.silences.lost,
 	}
 	return s, nil
 }
@@ -225,18 +254,25 @@ func (s *service) hosts() []string {
 // drainTime is how long requests in progress may take when the service stops.
 const drainTime = time.Second
 
+// serveHTTP serves until ctx ends and returns when requests in progress have been
+// answered, or their time is over.
 func serveHTTP(ctx context.Context, listener net.Listener, config *tls.Config, handler http.Handler) error {
 	h := &http.Server{Handler: handler, TLSConfig: config, BaseContext: func(net.Listener) context.Context { return ctx }}
 	link.ConfigureServer(h)
-	stopped := context.AfterFunc(ctx, func() {
+	drained := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(drained)
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 		defer cancel()
 		if h.Shutdown(drain) != nil {
 			h.Close() //nolint:errcheck // what is cut off here is asked again
 		}
 	})
-	defer stopped()
-	if err := h.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+	err := h.ServeTLS(listener, "", "") // returns when Shutdown begins
+	if !stop() {
+		<-drained
+	}
+	if !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
@@ -260,11 +296,13 @@ func (s *service) announce() error {
 	if err := writeSecret(s.folder.joinToken(), join); err != nil {
 		return err
 	}
+	failpoint.Reach("join-token.after-write")
 	if known.Token, err = s.token(auth.User, known.Token); err != nil {
 		return err
 	}
 	known.Address = "https://" + dialable(s.listener.Addr().String())
 	known.CA = string(s.ca.PEM())
+	failpoint.Reach("credentials-file.before-write")
 	return known.Write(s.folder.credentials())
 }
 
@@ -291,6 +329,7 @@ func writeSecret(path, text string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("replace secret: %w", err)
 	}
+	failpoint.Reach("join-token.after-removing")
 	if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write secret: %w", err)
 	}

@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"runtime"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -70,7 +72,7 @@ func (a *app) up(ctx context.Context, u upFlags, ready func(address string)) err
 		return err
 	}
 	defer held.release()
-	listener, err := listen(ctx, u.listen)
+	listener, err := listenAfter(ctx, u.listen, readHolder(held.file))
 	if err != nil {
 		return err
 	}
@@ -93,6 +95,18 @@ func (u *upFlags) check() error {
 		u.slots = max(1, runtime.NumCPU()/u.nodes)
 	}
 	return nil
+}
+
+// listenAfter is listen, with patience if the owner of the folder before this one had
+// the port: one that was killed leaves a server that is about to end.
+func listenAfter(ctx context.Context, address string, before holder) (*net.TCPListener, error) {
+	for deadline := time.Now().Add(leftPatience); ; {
+		l, err := listen(ctx, address)
+		if !errors.Is(err, syscall.EADDRINUSE) || !before.hadPort(address) || time.Now().After(deadline) {
+			return l, err
+		}
+		time.Sleep(reachPoll)
+	}
 }
 
 func listen(ctx context.Context, address string) (*net.TCPListener, error) {

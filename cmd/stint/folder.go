@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 // folder is a data folder. In it lie
@@ -116,6 +119,13 @@ func (h holder) String() string {
 	return fmt.Sprintf("process %d at %s since %s", h.PID, h.Address, h.Since.Local().Format(time.RFC3339))
 }
 
+// hadPort reports whether the holder listened at the port of an address.
+func (h holder) hadPort(address string) bool {
+	had, err := url.Parse(h.Address)
+	_, port, wrong := net.SplitHostPort(address)
+	return err == nil && wrong == nil && port == had.Port()
+}
+
 // lock is a data folder that this process owns until it ends or calls release.
 type lock struct{ file *os.File }
 
@@ -179,6 +189,7 @@ func (l *lock) name(h holder) error {
 	if err := l.file.Truncate(0); err != nil {
 		return fmt.Errorf("write lock: %w", err)
 	}
+	failpoint.Reach("lock.after-emptying")
 	if _, err := l.file.WriteAt(append(b, '\n'), 0); err != nil {
 		return fmt.Errorf("write lock: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"stint"
 	"stint/internal/api"
 	"stint/internal/auth"
+	"stint/internal/failpoint"
 	"stint/internal/link"
 )
 
@@ -56,9 +57,11 @@ func cursorKey(path string) ([]byte, error) {
 	}
 	key = make([]byte, length)
 	rand.Read(key)
+	failpoint.Reach("cursor-key.before-write")
 	if err := os.WriteFile(path, key, 0o600); err != nil {
 		return nil, fmt.Errorf("write cursor key: %w", err)
 	}
+	failpoint.Reach("cursor-key.after-write")
 	return key, nil
 }
 
@@ -82,5 +85,6 @@ func (s *service) join(_ context.Context, r link.JoinRequest) (link.JoinAnswer, 
 	if err != nil {
 		return link.JoinAnswer{}, err
 	}
+	failpoint.Reach("join.before-answer")
 	return link.JoinAnswer{Node: id, Certificate: string(certificate), CA: string(s.ca.PEM())}, nil
 }

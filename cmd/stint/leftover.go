@@ -1,17 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"stint"
 	"stint/client"
+	"stint/internal/failpoint"
 	"stint/internal/provider/local"
 )
 
@@ -23,12 +27,15 @@ const drainPoll = 500 * time.Millisecond
 // agent runs on each of them, performs nothing, and ends when others have what it
 // alone held. Without an execution in progress the folders are left alone.
 func (u *upFlags) retireLeftover(ctx context.Context, s *local.Supervisor, f folder, address string) error {
-	numbers := f.leftover(u.nodes)
-	if len(numbers) == 0 {
+	numbers, retired := f.leftover(u.nodes), f.retired(u.nodes)
+	if len(numbers)+len(retired) == 0 {
 		return nil
 	}
 	c, err := f.waitForService(ctx)
 	if err != nil {
+		return err
+	}
+	if err := f.removeRetired(ctx, c, retired); err != nil {
 		return err
 	}
 	if n, err := unfinished(ctx, c, ""); err != nil || n == 0 {
@@ -72,6 +79,68 @@ func (f folder) leftover(wanted int) map[string]int {
 // did not want it, and not because somebody asked for it.
 func (f folder) retiring(n int) string { return f.agent(n) + ".retiring" }
 
+// retired returns the numbers of the agents above the highest that is wanted whose
+// folders an earlier up has removed, which did not come to removing their nodes, by
+// their names.
+func (f folder) retired(wanted int) map[string]int {
+	entries, err := os.ReadDir(f.agents())
+	if err != nil {
+		return nil // there are none yet
+	}
+	numbers := make(map[string]int)
+	for _, e := range entries {
+		text, marked := strings.CutSuffix(e.Name(), ".retiring")
+		n, err := strconv.Atoi(text)
+		if _, gone := os.Lstat(f.agent(n)); marked && err == nil && n > wanted && errors.Is(gone, fs.ErrNotExist) {
+			numbers[agentName(n)] = n
+		}
+	}
+	return numbers
+}
+
+// removeRetired removes the nodes of agents whose folders are gone.
+func (f folder) removeRetired(ctx context.Context, c *client.Client, numbers map[string]int) error {
+	if len(numbers) == 0 {
+		return nil
+	}
+	nodes, err := c.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, node := range nodes {
+		if _, ok := numbers[node.Name]; ok {
+			if err := removeNode(ctx, c, node.ID); err != nil {
+				return err
+			}
+		}
+	}
+	for _, n := range numbers {
+		if err := os.Remove(f.retiring(n)); err != nil {
+			return fmt.Errorf("remove the mark of %s: %w", agentName(n), err)
+		}
+	}
+	return nil
+}
+
+// removeNode removes a node, if it is there.
+func removeNode(ctx context.Context, c *client.Client, node stint.NodeID) error {
+	err := insist(ctx, func() error { return c.RemoveNode(ctx, node) })
+	if err != nil && stint.CodeOf(err) != stint.NotFound {
+		return fmt.Errorf("remove node %s: %w", node, err)
+	}
+	return nil
+}
+
+// insist makes a call until it is answered: a server that has died is started again.
+func insist(ctx context.Context, call func() error) (err error) {
+	waited := poll(ctx, drainPoll, func() bool {
+		err = call()
+		code := stint.CodeOf(err)
+		return code != stint.Unavailable && code != stint.Unknown
+	})
+	return cmp.Or(waited, err)
+}
+
 // wantAgain takes back the draining of nodes that an earlier up did not want and
 // had no time to see drained.
 func (u *upFlags) wantAgain(ctx context.Context, f folder) error {
@@ -95,6 +164,7 @@ func (u *upFlags) wantAgain(ctx context.Context, f folder) error {
 				return fmt.Errorf("take back the draining of node %s: %w", node.ID, err)
 			}
 		}
+		failpoint.Reach("retirement.after-taking-back")
 		if err := os.Remove(f.retiring(n)); err != nil {
 			return fmt.Errorf("take back the draining of %s: %w", agentName(n), err)
 		}
@@ -107,9 +177,15 @@ func (u *upFlags) retire(ctx context.Context, s *local.Supervisor, f folder, c *
 	if err := os.WriteFile(f.retiring(number), nil, 0o600); err != nil {
 		return fmt.Errorf("drain node %s: %w", node, err)
 	}
-	if _, err := c.Drain(ctx, node, stint.DrainRequest{}); err != nil {
+	failpoint.Reach("retirement.before-drain")
+	drain := func() error {
+		_, err := c.Drain(ctx, node, stint.DrainRequest{})
+		return err
+	}
+	if err := insist(ctx, drain); err != nil {
 		return fmt.Errorf("drain node %s: %w", node, err)
 	}
+	failpoint.Reach("retirement.after-drain")
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	group, gctx := errgroup.WithContext(running)
@@ -121,14 +197,17 @@ func (u *upFlags) retire(ctx context.Context, s *local.Supervisor, f folder, c *
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) || ctx.Err() != nil {
 		return err
 	}
+	failpoint.Reach("retirement.before-removing-folder")
 	// The folder goes first: with it, an agent of this number could not come back as
 	// the node that was removed.
 	if err := os.RemoveAll(f.agent(number)); err != nil {
 		return fmt.Errorf("remove the folder of a drained agent: %w", err)
 	}
-	if err := c.RemoveNode(ctx, node); err != nil {
-		return fmt.Errorf("remove node %s: %w", node, err)
+	failpoint.Reach("retirement.before-removing-node")
+	if err := removeNode(ctx, c, node); err != nil {
+		return err
 	}
+	failpoint.Reach("retirement.before-removing-mark")
 	return os.Remove(f.retiring(number))
 }
 

@@ -116,7 +116,7 @@ func (a *app) root(args []string) *cobra.Command {
 	flags.StringVar(&a.caFile, "ca-file", a.caFile, "certificate authority of the service, PEM (STINT_CA_FILE)")
 	root.AddCommand(a.upCommand(), a.serverCommand(), a.agentCommand(), workerCommand(),
 		a.runCommand(), a.duplicateCommand(), a.listCommand(), a.showCommand(), a.suspendCommand(), a.resumeCommand(), a.moveCommand(), a.terminateCommand(), a.retryCommand(), a.outputCommand(), a.logsCommand(), a.explainCommand(),
-		a.nodeCommand(), a.credentialsCommand(), a.programCommand(), a.benchCommand(), a.versionCommand())
+		a.nodeCommand(), a.fsckCommand(), a.credentialsCommand(), a.programCommand(), a.benchCommand(), a.versionCommand())
 	refuse := usageError
 	if slices.Contains(args, "--help") || slices.Contains(args, "-h") {
 		refuse = func(c *cobra.Command, _ error) error { return errors.Join(c.Help(), outcome(exitDone)) }

@@ -15,6 +15,7 @@ import (
 
 	"stint"
 	"stint/internal/block"
+	"stint/internal/failpoint"
 	"stint/internal/link"
 	"stint/internal/object"
 	"stint/internal/transfer"
@@ -38,6 +39,15 @@ type Agent struct {
 	// Identify returns who this node is. It is called once, with the data folder
 	// locked: it reads the node's certificate from there, or joins and keeps it there.
 	Identify func(ctx context.Context, dir string) (Identity, error)
+
+	network network
+}
+
+// network is how a node reaches others and is reached. Where a field is nil, it is
+// the machine's.
+type network struct {
+	listen func(ctx context.Context, network, address string) (net.Listener, error)
+	dial   func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Identity is who a node is, and how it proves that.
@@ -70,6 +80,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if err := f.begin(identity.Node, a.Name); err != nil {
 		return err
 	}
+	failpoint.Reach("incarnation.after-save")
 	logger := a.Logger.With("component", "agent", "node", identity.Node)
 	kept, ledger, boot, err := a.restore(ctx, f, logger)
 	if err != nil {
@@ -77,7 +88,10 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	store := kept.store
 	defer func() { err = errors.Join(err, store.Close()) }()
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.Listen)
+	if a.network.listen == nil {
+		a.network.listen = (&net.ListenConfig{}).Listen
+	}
+	listener, err := a.network.listen(ctx, "tcp", a.Listen)
 	if err != nil {
 		return fmt.Errorf("listen for peers: %w", err)
 	}
@@ -90,7 +104,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	known := &storages{access: a.Access}
 	packs := newPacks(known)
 	defer packs.close()
-	free, err := f.freeBytes()
+	free, err := f.vacancy()
 	if err != nil {
 		return err
 	}
@@ -98,7 +112,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	defer copier.close()
 	s := site{
 		agent: a, folder: f, store: store, hello: hello, logger: logger, spawner: newSpawner(a.Sole), storages: known, cache: kept, copier: copier,
-		preparer: &preparer{node: identity.Node, incarnation: f.node.Incarnation, folder: f, store: store, peers: peers, packs: packs, broadcasts: newBroadcasts(), courier: newCourier(a.Access.OpenRange, a.Slots, free)},
+		preparer: &preparer{node: identity.Node, incarnation: f.node.Incarnation, folder: f, store: store, peers: peers, packs: packs, broadcasts: newBroadcasts(), courier: newCourier(a.Access.OpenRange, a.Slots, free.bytes)},
 	}
 	return s.run(ctx, ledger, identity, listener)
 }
@@ -118,6 +132,7 @@ func (a *Agent) restore(ctx context.Context, f *folder, logger *slog.Logger) (*c
 	start := time.Now()
 	kept := newCache(store, f, logger)
 	err = recoverAll(ctx, kept, ledger, boot != f.node.BootID, logger)
+	failpoint.Reach("recovery.before-verified")
 	if err == nil {
 		err = f.verified(boot)
 	}
@@ -156,10 +171,13 @@ func (s *site) dataPlane(config *tls.Config) *http.Server {
 // removeAll removes what an execution left here, but for blocks that are to be
 // kept as cache.
 func (s *site) removeAll(x stint.ExecutionID) error {
+	failpoint.Reach("forget.before-blocks")
 	s.copier.forget(x)
 	s.preparer.packs.forget(x)
 	s.preparer.broadcasts.forget(x)
-	return errors.Join(s.cache.settle(x, time.Now()), removeTree(s.folder.work(x)))
+	settled := s.cache.settle(x, time.Now())
+	failpoint.Reach("forget.after-blocks")
+	return errors.Join(settled, removeTree(s.folder.work(x)))
 }
 
 func slotName(i int) string { return "slot-" + strconv.Itoa(i) }

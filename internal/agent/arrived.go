@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"stint"
+	"stint/internal/failpoint"
 	"stint/internal/link"
 )
 
@@ -20,6 +21,9 @@ func (a *arrived) apply(l *loop, now time.Time) {
 			return
 		}
 	}
+	if m.Forget != nil && l.forgottenAgain(m) {
+		return
+	}
 	switch {
 	case m.Spec != nil:
 		l.learn(m.Spec)
@@ -28,6 +32,7 @@ func (a *arrived) apply(l *loop, now time.Time) {
 	case m.Retract != nil:
 		l.retract(*m.Retract)
 	case m.Ack != nil:
+		failpoint.Reach("report.after-acknowledgement")
 		l.ledger.Acked(m.Ack.Execution, m.Ack.Seq, m.Ack.Incarnation)
 	case m.Resend != nil:
 		l.resend(*m.Resend)
@@ -41,6 +46,17 @@ func (a *arrived) apply(l *loop, now time.Time) {
 	case m.Drop != nil:
 		l.dropBlocks(*m.Drop)
 	}
+}
+
+// forgottenAgain puts off what says once more that an execution is to be forgotten,
+// if it is being removed as was said before, or is to come back first.
+func (l *loop) forgottenAgain(m link.ServerMessage) bool {
+	e := l.executions[m.Forget.Execution]
+	if e == nil || e.forgotten == nil || !e.forgotten.removing && len(e.forgotten.later) == 0 {
+		return false
+	}
+	e.forgotten.later = append(e.forgotten.later, m)
+	return true
 }
 
 // subjectOf returns the execution of a message that must wait while the
@@ -81,6 +97,7 @@ func (l *loop) accept(g stint.Grant) {
 		return
 	}
 	e := l.execution(g.Execution)
+	failpoint.Reach("grant.after-accepting")
 	if !performable(e.spec, &g) {
 		l.logger.Error("grant does not match its execution", "execution", g.Execution, "job", g.Job)
 		l.ledger.Retract(stint.Retract{Execution: g.Execution, Job: g.Job, Count: g.Ops.Len()})
@@ -119,13 +136,14 @@ func (l *loop) resend(r link.Resend) {
 	store, post := l.store, l.post
 	e.task(func(context.Context) {
 		list, err := again(store, r.Execution, r.Ops)
-		post(&foundAgain{execution: r.Execution, list: list, err: err})
+		post(&foundAgain{execution: r.Execution, missed: r.Ops, list: list, err: err})
 	})
 }
 
 // foundAgain brings completions from the logs.
 type foundAgain struct {
 	execution stint.ExecutionID
+	missed    []stint.StageOps
 	list      []stint.Done
 	err       error
 }
@@ -137,7 +155,7 @@ func (f *foundAgain) apply(l *loop, _ time.Time) {
 		l.logger.Warn("log not read to its end", "execution", e.id, "err", f.err)
 	}
 	if e.forgotten == nil {
-		l.ledger.Again(e.id, f.list)
+		l.ledger.Again(e.id, f.missed, f.list)
 	}
 }
 

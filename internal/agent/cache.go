@@ -17,6 +17,7 @@ import (
 
 	"stint"
 	"stint/internal/block"
+	"stint/internal/failpoint"
 	"stint/internal/link"
 )
 
@@ -94,6 +95,7 @@ func (c *cache) settle(x stint.ExecutionID, now time.Time) error {
 		}
 		return err
 	}
+	failpoint.Reach("cache.before-mark")
 	err := c.keep(x, kept{Until: until, Since: now.UnixMilli()})
 	if err != nil {
 		err = errors.Join(err, c.store.Remove(x))

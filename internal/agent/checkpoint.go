@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"stint"
+	"stint/internal/failpoint"
 	"stint/internal/object"
 	"stint/internal/worker"
 )
@@ -194,12 +195,15 @@ func restoreCheckpoint(ctx context.Context, storage *object.Storage, dir string,
 	}
 	fresh := dir + ".new"
 	err = errors.Join(unpackInto(ctx, fresh, f, c), f.Close())
+	failpoint.Reach("checkpoint.after-unpacking")
 	if err == nil {
 		err = errors.Join(removeTree(origin), removeTree(dir))
 	}
+	failpoint.Reach("checkpoint.before-rename")
 	if err == nil {
 		err = os.Rename(fresh, dir)
 	}
+	failpoint.Reach("checkpoint.before-origin")
 	if err == nil {
 		err = os.WriteFile(origin, []byte(c.Key), 0o600)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"stint"
+	"stint/internal/failpoint"
 	"stint/internal/link"
 	"stint/internal/object"
 	"stint/internal/wire"
@@ -145,6 +146,7 @@ func (s *site) errand(ctx context.Context, e stint.Errand, storage *object.Stora
 		err = stint.Errorf(stint.Invalid, "errand %.80q is not one for a node", string(e.Kind))
 	}
 	result.Error = stint.AsError(err)
+	failpoint.Reach("errand.before-result")
 	return result
 }
 

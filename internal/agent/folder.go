@@ -1,11 +1,13 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 // folder is the data folder of a node, locked.
@@ -173,8 +176,18 @@ func (f *folder) begin(node stint.NodeID, name string) error {
 	}
 	f.node.Node = node
 	f.node.Name = name
-	f.node.Incarnation++
+	f.node.Incarnation = nextIncarnation(f.node.Incarnation, time.Now().UnixMicro(), rand.Uint64N(incarnationGap)) //nolint:gosec // tells starts apart
 	return f.save()
+}
+
+// incarnationGap is below how much two numbers of starts differ that are not by the clock.
+const incarnationGap = 1 << 22
+
+// nextIncarnation numbers a start, higher than the one before. By the clock, in microseconds, and with
+// some chance in case that is behind, it is a number that no other start has: none on a
+// copy of the folder, and none before an older copy of it was put back.
+func nextIncarnation(before stint.Incarnation, now int64, chance uint64) stint.Incarnation {
+	return max(before+1+stint.Incarnation(chance), stint.Incarnation(max(now, 0)))
 }
 
 // verified enters that all segments were checked since the machine's last start.
@@ -184,6 +197,14 @@ func (f *folder) verified(bootID string) error {
 	}
 	f.node.BootID = bootID
 	return f.save()
+}
+
+// outrun has the next start on the folder be numbered above one that is known of the
+// node: its clock was ahead of this one. Of this start nothing changes.
+func (f *folder) outrun(known stint.Incarnation) error {
+	next := folder{dir: f.dir, node: f.node}
+	next.node.Incarnation = max(known, f.node.Incarnation)
+	return next.save()
 }
 
 func (f *folder) save() error {
@@ -205,14 +226,16 @@ func writeSynced(path string, b []byte) error {
 	}
 	_, err = temp.Write(b)
 	if err == nil {
-		err = temp.Sync()
+		err = cmp.Or(failpoint.Error("node-file.before-sync"), temp.Sync())
 	}
 	if err = errors.Join(err, temp.Close()); err != nil {
 		return err
 	}
+	failpoint.Reach("node-file.before-rename")
 	if err := os.Rename(temp.Name(), path); err != nil {
 		return err
 	}
+	failpoint.Reach("node-file.after-rename")
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
@@ -229,13 +252,34 @@ func readBootID() (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-// freeBytes returns how much room there is in the folder for this user.
-func (f *folder) freeBytes() (int64, error) {
+// vacancy is what is left on a disk for this user.
+type vacancy struct {
+	bytes int64
+	files int64 // that can be made; negative: as many as there are bytes for
+}
+
+// short says what there is too little of for further work; empty: nothing.
+func (v vacancy) short() string {
+	switch {
+	case v.bytes < minFree:
+		return fmt.Sprintf("less than %d MiB free", minFree>>20)
+	case v.files >= 0 && v.files < minFiles:
+		return fmt.Sprintf("room for less than %d more files", minFiles)
+	}
+	return ""
+}
+
+// vacancy returns how much room there is in the folder.
+func (f *folder) vacancy() (vacancy, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(f.dir, &s); err != nil {
-		return 0, fmt.Errorf("ask for free space in %s: %w", f.dir, err)
+		return vacancy{}, fmt.Errorf("ask for free space in %s: %w", f.dir, err)
 	}
-	return int64(s.Bavail) * s.Bsize, nil
+	v := vacancy{bytes: int64(s.Bavail) * s.Bsize, files: -1}
+	if s.Files > 0 { // it counts them
+		v.files = int64(s.Ffree)
+	}
+	return v, nil
 }
 
 // nodeFault turns an error of this node's own means (room, descriptors, disk)

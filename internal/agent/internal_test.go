@@ -396,3 +396,25 @@ func TestBlocksThatCannotBeMarkedAsCacheAreRemoved(t *testing.T) {
 		t.Error("the blocks are neither cache nor gone")
 	}
 }
+
+func TestForgettingWaitsForARemovalThatKeepsMore(t *testing.T) {
+	t.Parallel()
+	l := newTestLoop(t, grant(execX, 1, 0, 5))
+	again := &arrived{message: link.ServerMessage{Forget: &link.Forget{Execution: execX}}}
+	e := l.execution(execX)
+	l.keepBlocks(execX, 1<<60)
+	e.forgotten = &forgetting{}
+	again.apply(l, time.Now()) // its removal has not begun
+	if until := l.cache.ending[execX]; until != 0 || len(e.forgotten.later) > 0 {
+		t.Errorf("blocks are kept until %d; put off: %v", until, e.forgotten.later)
+	}
+	e.forgotten.removing = true
+	again.apply(l, time.Now())
+	if len(e.forgotten.later) != 1 {
+		t.Errorf("put off: %v, want one message", e.forgotten.later)
+	}
+	(&removed{execution: execX}).apply(l, time.Now())
+	if e := l.execution(execX); e.forgotten == nil {
+		t.Error("it is not forgotten once more")
+	}
+}

@@ -341,7 +341,7 @@ func TestCopiesAreHeldUntilTheyAreLostOrDropped(t *testing.T) {
 func TestCompletionsAreReportedAgainWithCountersAndParts(t *testing.T) {
 	t.Parallel()
 	l := NewLedger(nodeA, 3, 100)
-	l.Again(exec1, []stint.Done{{
+	l.Again(exec1, []stint.StageOps{{Stage: 1, Ops: []stint.Range{ops(4, 6)}}}, []stint.Done{{
 		Job: 2, Stage: 1, Ops: []stint.OpDone{{Op: 5}},
 		Counters: []stint.CounterDelta{{Op: 5, Group: "g", Name: "n", Value: 3}}, Parts: []stint.Part{{Op: 5, Name: "p"}},
 	}})
@@ -353,6 +353,7 @@ func TestCompletionsAreReportedAgainWithCountersAndParts(t *testing.T) {
 		Job: 2, Stage: 1, Ops: []stint.OpDone{{Op: 5}},
 		Counters: []stint.CounterDelta{{Op: 5, Group: "g", Name: "n", Value: 3}}, Parts: []stint.Part{{Op: 5, Name: "p"}},
 	}})
+	equal(t, "what the log does not tell of any more", r.Verified.Lost, []stint.StageOps{{Stage: 1, Ops: []stint.Range{ops(4, 5)}}})
 }
 
 func TestStatusIsOfOperationsInProgressAndTheLatestCounts(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"stint"
+	"stint/internal/failpoint"
 	"stint/internal/object"
 	"stint/internal/worker"
 )
@@ -136,6 +137,7 @@ func (s *site) putLogs(ctx context.Context, storage *object.Storage, key string,
 	}()
 	err := storage.Put(ctx, key, r)
 	_ = r.CloseWithError(err) // the writer ends with it
+	failpoint.Reach("logs.after-storing")
 	return errors.Join(err, <-written)
 }
 

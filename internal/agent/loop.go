@@ -20,6 +20,7 @@ const (
 	quantum     = 2 * time.Second        // a slot serves one execution, if others have none
 	retryAfter  = time.Second            // after a worker could not be started
 	minFree     = 64 << 20               // bytes; below, nothing new begins
+	minFiles    = 100                    // likewise, that can be made
 	maxUnacked  = 200_000                // operations
 	maxOpen     = 128                    // operations with descriptors that are ready ahead, per execution
 	preparedBy  = 32                     // operations that one task makes ready

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"stint"
+	"stint/internal/failpoint"
 	"stint/internal/object"
 )
 
@@ -69,7 +70,9 @@ func readJSON(ctx context.Context, storage *object.Storage, key string, into any
 }
 
 // check refuses an errand of a service that is not the owner of the execution any
-// more: another has claimed a higher generation since. The first claim is always
+// more: another has claimed a higher generation since. A higher claim of the same
+// service came to nothing, or is about to be recorded: the errand is to be tried
+// again. The first claim is always
 // of the service that the execution was submitted to, and is made late; any other
 // is there as long as the execution is. Without it the execution is over: its end
 // has deleted the claims, this service's or that of another that had taken the
@@ -81,6 +84,9 @@ func (o *ownership) check() error {
 		return nil
 	}
 	if o.highest > max(generation, 1) {
+		if own := o.claims[max(generation, 1)].Service; own != "" && own == o.claims[o.highest].Service {
+			return stint.Errorf(stint.Unavailable, "%sexecution %s is in generation %d, and its own service has claimed generation %d", stint.ClaimUnused, o.errand.Execution, generation, o.highest)
+		}
 		by := ""
 		if address := o.claims[o.highest].Address; address != "" {
 			by = " by the service at " + address
@@ -127,6 +133,7 @@ func (o ownership) end(ctx context.Context, written int64) error {
 			return err
 		}
 	}
+	failpoint.Reach("end.after-word")
 	return o.storage.DeleteAllBut(ctx, prefix, endedKey)
 }
 
@@ -143,6 +150,10 @@ func (s *site) commit(ctx context.Context, e stint.Errand) (int64, error) {
 	} else {
 		written, err = s.agent.Access.Commit(ctx, e.Output, e.Execution, e.Program, e.Parts, e.Overwrite, e.Missing...)
 	}
+	if stint.CodeOf(err) == stint.Denied { // it was allowed when the execution began, and may be again
+		err = unavailable(err)
+	}
+	failpoint.Reach("end.after-output")
 	retried := func(m stint.Missing) bool { return m.Operation != "" }
 	if err == nil && !slices.ContainsFunc(e.Missing, retried) {
 		err = o.end(ctx, written)
@@ -153,6 +164,9 @@ func (s *site) commit(ctx context.Context, e stint.Errand) (int64, error) {
 // ownership looks whether an errand is of the owner of its execution.
 func (s *site) ownership(ctx context.Context, e stint.Errand) (ownership, error) {
 	storage, err := s.storages.open(ctx, e.Storage)
+	if stint.CodeOf(err) == stint.Denied { // credentials may be renewed
+		err = unavailable(err)
+	}
 	if err != nil {
 		return ownership{}, err
 	}
@@ -214,7 +228,10 @@ func (s *site) clearAll(ctx context.Context, e stint.Errand) error {
 	if gone || mayPass(staged) { // then it is asked for again
 		return staged
 	}
-	return errors.Join(staged, o.end(ctx, 0), s.discardLogs(ctx, e))
+	failpoint.Reach("clear.after-staged")
+	saved := o.end(ctx, 0)
+	failpoint.Reach("clear.after-saved")
+	return errors.Join(staged, saved, s.discardLogs(ctx, e))
 }
 
 // discardLogs removes the logs of an execution that was terminated from storage.

@@ -78,7 +78,7 @@ func failed(g *stint.Grant, op uint32, start time.Time, err error) *stint.Failur
 	f := &stint.Failure{Job: g.Job, Op: op, Start: start.UnixMilli(), End: time.Now().UnixMilli(), Error: stint.AsError(err)}
 	if lost, ok := errors.AsType[*lostError](err); ok {
 		f.Error = &stint.Error{Code: stint.Lost, Message: err.Error()}
-		f.Sources = lost.nodes
+		f.Sources, f.Silent = lost.nodes, lost.silent
 	}
 	return f
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/zeebo/blake3"
 
 	"stint"
+	"stint/internal/failpoint"
 	"stint/internal/object"
 	"stint/internal/worker"
 )
@@ -73,11 +75,13 @@ func keep(ctx context.Context, storage *object.Storage, file stint.ProgramFile, 
 		err = to.Chmod(fs.FileMode(file.Mode) & 0o555)
 	}
 	if err == nil {
-		err = to.Sync() // a name with a digest is believed after a crash, too
+		err = cmp.Or(failpoint.Error("program-file.before-sync"), to.Sync()) // a name with a digest is believed after a crash, too
 	}
+	failpoint.Reach("program-file.before-rename")
 	if err = errors.Join(err, to.Close()); err == nil {
 		err = os.Rename(to.Name(), path)
 	}
+	failpoint.Reach("program-file.after-rename")
 	if err != nil {
 		return errors.Join(err, os.Remove(to.Name()))
 	}

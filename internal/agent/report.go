@@ -59,14 +59,20 @@ func (l *Ledger) Bad(x stint.ExecutionID, bad stint.BadCopy) {
 
 // Again enters completions that were reported before, or in an earlier
 // incarnation, and that the server misses, as the log has them: each Done with
-// any number of operations.
-func (l *Ledger) Again(x stint.ExecutionID, list []stint.Done) {
+// any number of operations. Those of which the log does not tell any more are lost:
+// the server waits for them.
+func (l *Ledger) Again(x stint.ExecutionID, missed []stint.StageOps, list []stint.Done) {
 	a := l.account(x)
+	missed = cloneStages(missed)
 	for _, d := range list {
 		for _, op := range d.Ops {
+			missed = subtractFromStage(missed, d.Stage, stint.Range{From: op.Op, To: op.Op + 1})
 			l.owed++
 			a.draftDone(d.Job, d.Stage, op, countersOf(d.Counters, op.Op), partOf(d.Parts, op.Op))
 		}
+	}
+	if len(missed) > 0 {
+		l.Lost(x, missed)
 	}
 }
 

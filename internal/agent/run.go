@@ -64,7 +64,7 @@ func (s *site) run(ctx context.Context, ledger *Ledger, identity Identity, liste
 		return nil
 	})
 	g.Go(func() error {
-		return s.keepAttached(ctx, &link.Dialer{URL: s.agent.ServerURL, TLS: identity.Link})
+		return s.keepAttached(ctx, &link.Dialer{URL: s.agent.ServerURL, TLS: identity.Link, DialContext: s.agent.network.dial})
 	})
 	g.Go(func() error {
 		newLoop(s, ledger).run(ctx, notices)

@@ -344,8 +344,9 @@ func (p *portion) addLocal(index map[*os.File]int, section *io.SectionReader, ru
 
 // lostError says that inputs are not where they should be.
 type lostError struct {
-	nodes []stint.NodeID
-	what  string
+	nodes  []stint.NodeID
+	silent []stint.NodeID // those that did not answer
+	what   string
 }
 
 func (e *lostError) Error() string { return e.what }

@@ -9,6 +9,7 @@ import (
 
 	"stint"
 	"stint/internal/block"
+	"stint/internal/failpoint"
 	"stint/internal/object"
 )
 
@@ -66,6 +67,7 @@ func putPack(ctx context.Context, storage *object.Storage, key string, packing *
 	if err := storage.Put(ctx, key, packing); err != nil {
 		return stint.Pack{}, nil, fmt.Errorf("save pack: %w", err)
 	}
+	failpoint.Reach("pack.after-storing")
 	pack, lost, _ := packing.Result()
 	pack.Key = key
 	if len(pack.Ops) == 0 {

@@ -24,13 +24,16 @@ func (r *Refused) Error() string { return r.Err.Error() }
 func (r *Refused) Unwrap() error { return r.Err }
 
 // keepAttached dials the server, serves the session to its end, waits, and so on
-// until ctx is done, or the server refuses this node for good.
+// until ctx is done, or the server refuses this node for good. A session that ends
+// sooner than the wait before the next one counts as a failure: a server that
+// welcomes everybody and ends every session is not dialled all the time.
 func (s *site) keepAttached(ctx context.Context, dialer *link.Dialer) error {
 	welcome := false
 	for failures := 0; ; failures++ {
 		if wait(ctx, link.Backoff(failures, rand.Float64())) != nil { //nolint:gosec // jitter
 			return nil //nolint:nilerr // ctx has ended
 		}
+		began := time.Now()
 		attached, err := s.attach(ctx, dialer)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // ctx has ended
@@ -39,7 +42,10 @@ func (s *site) keepAttached(ctx context.Context, dialer *link.Dialer) error {
 		if stint.CodeOf(err) == stint.Denied {
 			return &Refused{Attached: welcome, Err: err}
 		}
-		if attached {
+		if known, stale := stint.NewerIncarnation(err); stale {
+			s.logger.WarnContext(ctx, "a later start of this node is known: once started again it is the latest", "incarnation", known, "err", s.folder.outrun(known))
+		}
+		if attached && time.Since(began) >= link.Backoff(failures+1, 0) {
 			failures = 0
 		}
 		if attached || failures == 0 {

@@ -44,6 +44,7 @@ type search struct {
 	failed [][]stint.Range // of each source
 	bad    []stint.BadCopy // Stage is not set
 	nodes  []stint.NodeID  // that failed in some way
+	silent []stint.NodeID  // those that did not answer
 	why    []string
 	fault  error // the first trouble
 }
@@ -132,6 +133,9 @@ func (s *search) enter(i int, a answer) {
 	if source.Pack == nil && !slices.Contains(s.nodes, source.Node) {
 		s.nodes = append(s.nodes, source.Node)
 	}
+	if source.Pack == nil && len(a.silent) > 0 && !slices.Contains(s.silent, source.Node) {
+		s.silent = append(s.silent, source.Node)
+	}
 	if !slices.Contains(s.why, a.why) {
 		s.why = append(s.why, a.why)
 	}
@@ -149,7 +153,7 @@ func (s *search) lost(lacking []stint.Range) error {
 	if len(s.why) == 0 {
 		return &lostError{what: fmt.Sprintf("no node is named for operations %d to %d of the stage before", lacking[0].From, lacking[0].To-1)}
 	}
-	return &lostError{nodes: s.nodes, what: strings.Join(s.why[:min(len(s.why), 8)], "; ")}
+	return &lostError{nodes: s.nodes, silent: s.silent, what: strings.Join(s.why[:min(len(s.why), 8)], "; ")}
 }
 
 // naming turns the reader's names of a source's operations into the source's own.

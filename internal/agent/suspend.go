@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"stint"
+	"stint/internal/failpoint"
 	"stint/internal/object"
 	"stint/internal/worker"
 )
@@ -168,7 +169,9 @@ func saveCheckpoint(ctx context.Context, open func(context.Context, string) (*ob
 		return nil, note
 	}
 	c.Storage = url
-	_ = removeTree(dir)                          // what is left is replaced when the archive is restored
+	failpoint.Reach("checkpoint.after-storing")
+	_ = removeTree(dir) // what is left is replaced when the archive is restored
+	failpoint.Reach("checkpoint.before-removing-origin")
 	_ = removeTree(worker.CheckpointOrigin(dir)) // likewise: it names an older one
 	return c, note
 }

@@ -106,7 +106,7 @@ func TestAnInterruptedOperationGoesOnFromItsCheckpointWhereverItIs(t *testing.T)
 		awaitFile(t, fmt.Sprintf("%s-%d", begun, n))
 		p.suspend(t, time.Minute)
 		c := p.awaitInterrupted(t).Checkpoint
-		if c == nil || c.Op != 0 || c.Key != fmt.Sprintf("saved/%s/checkpoint-0-0-%d-1", execX, grant.Job) || c.Bytes == 0 {
+		if c == nil || c.Op != 0 || c.Key != fmt.Sprintf("saved/%s/checkpoint-0-0-%d-%d", execX, grant.Job, p.hello.Incarnation) || c.Bytes == 0 {
 			t.Fatalf("checkpoint %+v", c)
 		}
 		grant.Checkpoints = []stint.Checkpoint{*c}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"stint"
+	"stint/internal/failpoint"
 	"stint/internal/link"
 )
 
@@ -13,10 +14,10 @@ func (l *loop) sendBeat(now time.Time) {
 		return
 	}
 	l.beat = now
-	free, err := l.folder.freeBytes()
-	if full := err != nil || free < minFree; full != l.full {
+	free, err := l.folder.vacancy()
+	if full := err != nil || free.short() != ""; full != l.full {
 		l.full = full
-		l.logger.Warn("room on disk changed", "path", l.folder.dir, "bytes", free, "err", err)
+		l.logger.Warn("room on disk changed", "path", l.folder.dir, "bytes", free.bytes, "count", free.files, "err", err)
 	}
 	busy := 0
 	for _, s := range l.slots {
@@ -24,18 +25,24 @@ func (l *loop) sendBeat(now time.Time) {
 			busy++
 		}
 	}
-	l.say(link.AgentMessage{Beat: &link.Beat{Time: now.UnixMilli(), Free: free, Busy: busy}})
+	l.say(link.AgentMessage{Beat: &link.Beat{Time: now.UnixMilli(), Free: free.bytes, Busy: busy}})
 }
 
 // refuseWork gives back what no worker has in hand while the disk is full, and
 // says why with one operation of each execution: the others are performed
 // elsewhere, or here when there is room.
 func (l *loop) refuseWork(now time.Time) {
+	why := "it cannot be looked at"
+	if free, err := l.folder.vacancy(); err == nil {
+		if why = free.short(); why == "" {
+			why = "there was no room a moment ago"
+		}
+	}
 	for _, e := range l.each() {
 		if l.waiting(e) == e.preparing {
 			continue
 		}
-		l.failOne(&slot{}, e, stint.Errorf(stint.Unavailable, "the disk is full: less than %d MiB free at %s", minFree>>20, l.folder.dir), now)
+		l.failOne(&slot{}, e, stint.Errorf(stint.Unavailable, "the disk is full: %s at %s", why, l.folder.dir), now)
 		l.dropReady(e)
 		l.ledger.GiveUp(e.id)
 	}
@@ -63,6 +70,7 @@ func (l *loop) tell(now time.Time) time.Duration {
 		open := len(l.ledger.Unacked(x, 0))
 		due := e.told.at.Add(l.pause(e, open)).Sub(now)
 		if l.session.out != nil && l.ledger.Pending(x) && open < maxReports && due <= 0 {
+			failpoint.Reach("report.before-sending")
 			l.ledger.Report(x)
 			e.told.at = now
 		}

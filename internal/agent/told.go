@@ -7,6 +7,7 @@ import (
 
 	"stint"
 	"stint/internal/block"
+	"stint/internal/failpoint"
 	"stint/internal/worker"
 )
 
@@ -37,6 +38,7 @@ func (w *workerTold) apply(l *loop, now time.Time) {
 	s.segment += len(w.events.Records)
 	s.rotate = s.rotate || s.segment > maxLog
 	l.ledger.Status(w.process.execution, w.events.Status)
+	failpoint.Reach("report.after-hearing")
 }
 
 // record enters a record of a slot's log and returns how many operations ended

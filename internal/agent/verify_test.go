@@ -277,6 +277,28 @@ func TestOnlyTheOwnerCommitsAndClears(t *testing.T) {
 	}
 }
 
+func TestAHigherClaimOfTheSameServiceIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	saved := filepath.Join(must(object.Path(s.storage))(t), "saved", string(execX))
+	a, _ := s.start(t, nodeA, t.TempDir(), 1)
+	output := filepath.Join(t.TempDir(), "out")
+	if err := os.MkdirAll(saved, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for n, service := range []string{"ours", "theirs", "ours"} {
+		writeText(t, filepath.Join(saved, fmt.Sprintf("owner-%06d", n+1)), fmt.Sprintf(`{"generation":%d,"service":%q}`, n+1, service))
+	}
+	for _, kind := range []stint.ErrandKind{stint.ErrandCommit, stint.ErrandClear} {
+		for generation, code := range map[uint64]stint.Code{0: stint.Unavailable, 1: stint.Unavailable, 2: stint.Conflict} {
+			r := a.errand(t, stint.Errand{ID: fmt.Sprint(kind, generation), Kind: kind, Execution: execX, Output: output, Generation: generation})
+			if r.Error == nil || r.Error.Code != code || strings.HasPrefix(r.Error.Message, stint.ClaimUnused) != (code == stint.Unavailable) {
+				t.Errorf("%s in generation %d: %v", kind, generation, r.Error)
+			}
+		}
+	}
+}
+
 func TestClearRemovesSavedStateAndCommitWithoutSomethingKeepsIt(t *testing.T) {
 	t.Parallel()
 	s := newService(t)

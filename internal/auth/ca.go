@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 // Lifetimes of certificates.
@@ -82,6 +83,7 @@ func createCA(certPath, keyPath string) (*CA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create CA: %w", err)
 	}
+	failpoint.Reach("ca.after-key-before-certificate")
 	if err := writeSecret(certPath, encodeBlock(certBlock, der)); err != nil {
 		return nil, fmt.Errorf("create CA: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 // writeSecret puts a file with mode 0600 in the place of path, whole or not at all.
@@ -16,9 +17,11 @@ func writeSecret(path string, content []byte) error {
 		return err
 	}
 	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+	if err = errors.Join(err, failpoint.Error("secret.before-sync"), f.Sync(), f.Close()); err == nil {
+		failpoint.Reach("secret.before-rename")
 		err = os.Rename(f.Name(), path)
 	}
+	failpoint.Reach("secret.after-rename")
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 // nodeURI is the name of a node in its certificate.
@@ -82,6 +83,7 @@ func SaveNode(dir string, keyPEM, certPEM, caPEM []byte) error {
 		name    string
 		content []byte
 	}{{nodeKeyFile, keyPEM}, {nodeCAFile, caPEM}, {nodeCertFile, certPEM}} {
+		failpoint.Reach("identity.before-file")
 		if err := writeSecret(filepath.Join(dir, f.name), f.content); err != nil {
 			return fmt.Errorf("save node identity: %w", err)
 		}

@@ -1,6 +1,7 @@
 package block
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 
 	"stint"
+	"stint/internal/failpoint"
 	"stint/internal/wire"
 )
 
@@ -43,6 +45,7 @@ func (s *Store) Condemn(x stint.ExecutionID, sets []stint.StageOps) error {
 	if err := appendSynced(s.condemnedPath(x), b); err != nil {
 		return fmt.Errorf("condemn blocks of execution %s: %w", x, err)
 	}
+	failpoint.Reach("condemned.after-sync")
 	return nil
 }
 
@@ -95,7 +98,7 @@ func appendSynced(path string, b []byte) error {
 		}
 	}
 	if err == nil {
-		err = f.Sync()
+		err = cmp.Or(failpoint.Error("condemned.before-sync"), f.Sync())
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
@@ -112,26 +115,40 @@ func appendSynced(path string, b []byte) error {
 // written anew since then stays. The file counts as far as it can be read, and is
 // cut there.
 func (s *Store) RemoveCondemned(x stint.ExecutionID) ([]stint.StageOps, error) {
+	gone, end, torn, err := s.readCondemned(x)
+	if err == nil && torn {
+		err = os.Truncate(s.condemnedPath(x), end)
+	}
+	return gone, err
+}
+
+// ForgetCondemned is [Store.RemoveCondemned] for who changes nothing on disk.
+func (s *Store) ForgetCondemned(x stint.ExecutionID) error {
+	_, _, _, err := s.readCondemned(x)
+	return err
+}
+
+// readCondemned forgets what the file says, and returns up to where it can be read.
+func (s *Store) readCondemned(x stint.ExecutionID) (gone []stint.StageOps, end int64, torn bool, err error) {
 	f, err := openRegular(s.condemnedPath(x))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, 0, false, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read condemned blocks: %w", err)
+		return nil, 0, false, fmt.Errorf("read condemned blocks: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // only read
-	var gone []stint.StageOps
-	for end := int64(0); ; {
+	for {
 		var c condemned
 		n, err := wire.ReadFrame(f, &c)
 		end += int64(n)
 		switch {
 		case errors.Is(err, io.EOF):
-			return gone, nil
+			return gone, end, false, nil
 		case errors.Is(err, wire.ErrTorn):
-			return gone, os.Truncate(f.Name(), end)
+			return gone, end, true, nil
 		case err != nil:
-			return gone, fmt.Errorf("read condemned blocks of execution %s: %w", x, err)
+			return gone, end, false, fmt.Errorf("read condemned blocks of execution %s: %w", x, err)
 		}
 		if s.removeAt(x, c) {
 			gone = addToStages(gone, c.Stage, c.Op)

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"stint"
+	"stint/internal/failpoint"
 	"stint/internal/wire"
 )
 
@@ -57,10 +58,12 @@ func (c *Copies) Add(stage int, op uint32, parts []PartIndex, r io.Reader) error
 	if err != nil {
 		return err
 	}
+	failpoint.Reach("copy.after-block-before-log")
 	if _, err := c.log.Write(b); err != nil {
 		c.torn = true
 		return fmt.Errorf("log copy of operation %d of stage %d: %w", op, stage, err)
 	}
+	failpoint.Reach("copy.after-log")
 	return c.store.Add(c.x, stage, op, idx)
 }
 

@@ -1,6 +1,8 @@
 package block
 
 import (
+	"bufio"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -307,4 +309,37 @@ func (x *PackIndex) Block(op uint32) (idx Index, ok bool) {
 	idx = e.index()
 	idx.Segment = 0
 	return idx, true
+}
+
+// Verify reads a pack from its first byte and returns the operations whose blocks
+// do not have their checksums, and how many bytes of blocks it read. The error is
+// of reading.
+func (x *PackIndex) Verify(r io.Reader) (bad []stint.Range, bytes int64, err error) {
+	list := make([]Index, len(x.starts))
+	for i := range x.starts {
+		list[i] = x.at(i).index()
+	}
+	slices.SortFunc(list, func(a, b Index) int { return cmp.Compare(a.Offset, b.Offset) })
+	in, hash, at := bufio.NewReaderSize(r, 1<<20), xxh3.New(), int64(0)
+	for _, idx := range list {
+		for _, p := range idx.Parts {
+			skip := idx.Offset + p.Offset - at
+			if skip < 0 {
+				return nil, bytes, stint.Errorf(stint.Lost, "blocks of a pack overlap at byte %d", at)
+			}
+			if _, err := in.Discard(int(skip)); err != nil {
+				return nil, bytes, err
+			}
+			hash.Reset()
+			n, err := io.CopyN(hash, in, p.Length)
+			if bytes += n; err != nil {
+				return nil, bytes, err
+			}
+			at += skip + n
+			if hash.Sum64() != p.Sum {
+				bad = stint.AddToRanges(bad, idx.Segment)
+			}
+		}
+	}
+	return bad, bytes, nil
 }

@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 // Store is the blocks on one node, by execution, stage and operation. Safe for
@@ -132,12 +133,14 @@ func (s *Store) createFiles(x stint.ExecutionID, id uint32, suffix string) (data
 	if err != nil {
 		return nil, nil, fmt.Errorf("create log: %w", err)
 	}
+	failpoint.Reach("segment.after-log-before-title")
 	if _, err = log.WriteString(logTitle(string(x), strconv.FormatUint(uint64(id), 10))); err == nil {
 		data, err = os.OpenFile(s.path(x, id, segmentSuffix), flags, 0o600)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("create segment: %w", errors.Join(err, log.Close(), os.Remove(log.Name())))
 	}
+	failpoint.Reach("segment.after-making")
 	return data, log, nil
 }
 
@@ -336,6 +339,19 @@ func (s *Store) Remove(x stint.ExecutionID) error {
 		return fmt.Errorf("remove blocks of execution %s: %w", x, err)
 	}
 	return nil
+}
+
+// Unload forgets what is known of an execution's blocks, and nothing on disk.
+func (s *Store) Unload(x stint.ExecutionID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.executions[x]
+	if e == nil {
+		return nil
+	}
+	s.executions[x] = newExecution()
+	s.executions[x].segments = e.segments
+	return e.close()
 }
 
 // Executions returns the executions that have a folder in the store, sorted.

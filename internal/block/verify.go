@@ -95,3 +95,31 @@ func (v *verifier) size(segment uint32) int64 {
 	}
 	return n
 }
+
+// Check is [Store.Verify] for some operations of a stage, so that several can
+// be looked at at once. absent are those of the bad ones whose segment is not there;
+// bytes is how much was read.
+func (s *Store) Check(ctx context.Context, x stint.ExecutionID, stage int, ops []stint.Range) (bad, absent []stint.Range, bytes int64, err error) {
+	v := verifier{store: s, x: x, sizes: make(map[uint32]int64), deep: true, sum: xxh3.New()}
+	for _, r := range ops {
+		for op := r.From; op < r.To; op++ {
+			if err := ctx.Err(); err != nil {
+				return nil, nil, bytes, err
+			}
+			idx, err := s.Index(x, stage, op)
+			if err != nil {
+				continue
+			}
+			bytes += idx.Length
+			switch {
+			case v.whole(ctx, stage, op):
+			case v.size(idx.Segment) < 0:
+				absent = stint.AddToRanges(absent, op)
+				fallthrough
+			default:
+				bad = stint.AddToRanges(bad, op)
+			}
+		}
+	}
+	return bad, absent, bytes, ctx.Err()
+}

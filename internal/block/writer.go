@@ -1,6 +1,7 @@
 package block
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 // SegmentSize is the length from which a segment takes no further block, in bytes.
@@ -99,7 +101,7 @@ func (w *Writer) Commit() (Index, error) {
 		return Index{}, stint.Errorf(stint.Internal, "commit of no block")
 	}
 	w.endPartition()
-	if err := w.flush(); err != nil {
+	if err := cmp.Or(w.flush(), failpoint.Error("block.after-write-before-log")); err != nil {
 		return Index{}, err
 	}
 	w.open = false

@@ -120,7 +120,7 @@ func (s *State) rebased(fresh *State) *State {
 	r.exceptions, r.retries, r.messages, r.fatal = fresh.exceptions, nil, fresh.messages, nil
 	r.held, r.moved, r.volatile, r.renumbered = nil, nil, volatile{}, true
 	r.causes = rebasedCauses(s.causes, r.stages)
-	r.stints, r.failures, r.receipts = slices.Clone(s.stints), slices.Clone(s.failures), slices.Clone(s.receipts)
+	r.stints, r.failures, r.receipts = slices.Clone(s.stints), rebasedFailures(s.failures, r.stages), slices.Clone(s.receipts)
 	r.counters = make(map[string]map[string]int64, len(s.counters))
 	for group, names := range s.counters {
 		r.counters[group] = maps.Clone(names)

@@ -10,6 +10,7 @@ import (
 // journaled is a fact.
 func (s *State) Apply(r Record) {
 	s.version++
+	s.latest = max(s.latest, r.At)
 	switch {
 	case r.Attach != nil:
 		s.applyAttach(r.At, r.Attach)

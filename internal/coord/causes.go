@@ -88,6 +88,14 @@ func rebasedCauses(list []cause, stages []stage) []cause {
 	return out
 }
 
+// rebasedFailures returns failures without those of operations that there are not
+// any more.
+func rebasedFailures(list []stint.Failure, stages []stage) []stint.Failure {
+	return slices.DeleteFunc(slices.Clone(list), func(f stint.Failure) bool {
+		return f.Stage >= len(stages) || int(f.Op) >= len(stages[f.Stage].ops)
+	})
+}
+
 // records are how many operations have read.
 type records struct{ read, bad int64 }
 

@@ -27,6 +27,7 @@ type chores struct {
 	copies [][]todo // by stage and by the node that has it, those in packs alone behind the last
 	own    [][]todo // by stage and by the node that has it under another name and is to save it
 	stuck  int      // operations to be saved whose nodes are all away
+	unseen int      // of stuck, those that have a node that may attach any moment
 	look   bool     // there may be something to begin
 	again  int64    // when to look again, if not before; 0: no need
 	want   int      // nodes that are to keep each output
@@ -230,6 +231,9 @@ func (s *State) addChore(k int, n uint32) {
 		switch {
 		case !ready:
 			c.stuck++
+			if slices.ContainsFunc(s.holders(k, n), func(i uint16) bool { return s.nodes[i].status == nodeUnseen }) {
+				c.unseen++
+			}
 		case o.renamed && i == o.node:
 			c.own[k][i].add(n)
 		default:

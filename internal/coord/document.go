@@ -1,6 +1,7 @@
 package coord
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -141,7 +142,7 @@ func (s *State) waitingToGoOn() string {
 	}
 	switch {
 	case s.out > 0:
-		return ""
+		return s.waitingAgain()
 	case s.endsWithErrors() && !s.savedForRetry():
 		return s.waitingToSave() + ", for a retry"
 	case s.allDone():
@@ -153,7 +154,7 @@ func (s *State) waitingToGoOn() string {
 	}
 	for _, key := range s.retries {
 		if !s.heldBack(key.stage, key.op) {
-			return fmt.Sprintf("operation %s is tried again after: %s", s.operationID(key), s.exceptions[key].err.Error())
+			return s.tryingAgain(key)
 		}
 	}
 	for k := range s.stages {
@@ -171,8 +172,56 @@ func (s *State) waitingToGoOn() string {
 	return "for a slot"
 }
 
+// waitingAgain says what is waited for by operations that nodes have in hand, if
+// each of them is tried again after something that was not the program's fault.
+func (s *State) waitingAgain() string {
+	first, count := opKey{}, 0
+	for key, e := range s.exceptions {
+		o := &s.stages[key.stage].ops[key.op]
+		if o.state != granted && o.state != begun || e.err == nil || e.err.Code != stint.Unavailable && e.err.Code != stint.Lost {
+			continue
+		}
+		if count == 0 || key.compare(first) < 0 {
+			first = key
+		}
+		count++
+	}
+	if count == 0 || count < s.out {
+		return ""
+	}
+	return s.tryingAgain(first)
+}
+
+func (s *State) tryingAgain(key opKey) string {
+	e := s.exceptions[key]
+	who := ""
+	if int(e.avoid) < len(s.nodes) {
+		who = " on node " + s.nameOf(e.avoid)
+	}
+	return fmt.Sprintf("operation %s is tried again after this%s: %s", s.operationID(key), who, e.err.Error())
+}
+
 // mostNamed is how many nodes a text names.
 const mostNamed = 3
+
+// onNodes names nodes on which something happened.
+func (s *State) onNodes(ids []stint.NodeID) string {
+	var names []string
+	for _, id := range ids[:min(len(ids), mostNamed)] {
+		if i, known := s.nodeIndex(id); known {
+			names = append(names, s.nameOf(i))
+		}
+	}
+	switch more := len(ids) - mostNamed; {
+	case len(names) == 0:
+		return ""
+	case more > 0:
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	return " on " + strings.Join(names, ", ")
+}
+
+func (s *State) nameOf(i uint16) string { return cmp.Or(s.nodes[i].name, string(s.nodes[i].id)) }
 
 // waitingForNodes says in words which nodes a stage waits for that hold its input,
 // until when, and what can be done about it.

@@ -36,8 +36,21 @@ func (s *State) dropBehind(d *Delta, k int, ops []stint.Range) {
 			read = stint.UnionRange(read, s.span(k, 0, r))
 		}
 		s.tellDrop(d, from, read)
-		k, ops = from, read
+		k, ops = from, s.doneAmong(from, read)
 	}
+}
+
+// doneAmong returns those operations that are done. One that is being performed again,
+// for a copy that could not be read the first time, has still to read what it is made of.
+func (s *State) doneAmong(k int, ops []stint.Range) (out []stint.Range) {
+	for _, r := range ops {
+		for n := r.From; n < r.To; n++ {
+			if s.stages[k].ops[n].state == done {
+				out = stint.AddToRanges(out, n)
+			}
+		}
+	}
+	return out
 }
 
 // dropRead tells nodes of the output of stages that all their readers have read to

@@ -18,10 +18,11 @@ func (s *State) result(d *Delta, now int64, r *stint.ErrandResult) {
 	}
 	s.recorded = ""
 	if s.putBack(want.Kind, r.Error) {
-		s.errandAt, s.errandErr = now+errandPause, r.Error
+		s.errandTries++
+		s.errandAt, s.errandErr = now+errandWait(s.errandTries), r.Error
 		return
 	}
-	s.errandAt, s.errandErr = 0, nil
+	s.errandAt, s.errandErr, s.errandTries = 0, nil, 0
 	switch want.Kind {
 	case stint.ErrandCommit:
 		if r.Error != nil {
@@ -67,14 +68,30 @@ func (*State) putBack(kind stint.ErrandKind, err *stint.Error) bool {
 	return err.Code == stint.Unavailable || err.Code == stint.Unknown
 }
 
+// terminate ends an execution because somebody wants it. A commit that is under way
+// is not begun again by another node if the one that does it dies.
+func (s *State) terminate(d *Delta, now int64) {
+	if s.status.Final() || s.status == stint.Terminating {
+		return
+	}
+	if e := s.errand(); e != nil && e.Kind == stint.ErrandCommit {
+		d.Cancel = append(d.Cancel, e.ID)
+	}
+	s.stop(d, now, stint.Terminating, nil)
+}
+
 // stop ends the work of an execution: nothing is dispatched from here on.
 func (s *State) stop(d *Delta, now int64, status stint.ExecutionStatus, err *stint.Error) {
 	s.cancelAll(d)
 	s.record(d, Record{At: now, Status: &StatusRecord{Status: status, Error: err}})
-	s.errandAt, s.errandErr = 0, nil
+	s.errandAt, s.errandErr, s.errandTries = 0, nil, 0
 	s.forgetAll(d, now)
 	s.dispatch(d)
 }
+
+// errandWait returns how long an errand waits that could not be run so many times in
+// a row: a storage that refuses is not asked by everybody all the time.
+func errandWait(tries int) int64 { return min(int64(errandPause)<<min(tries-1, 16), backoffMost) }
 
 // endElsewhere ends an execution as it was ended by the service that resumed it,
 // which has cleared what there was to be cleared.
@@ -131,6 +148,7 @@ func (s *State) advance(d *Delta, now int64) {
 		return
 	}
 	if s.allDone() {
+		s.cancelStranded(d)
 		if s.status == stint.Suspending {
 			s.cancelAll(d)
 			s.record(d, Record{At: now, Status: &StatusRecord{Status: stint.InProgress, Nodes: s.mostNodes, Slots: s.mostSlots}})
@@ -182,10 +200,10 @@ func (s *State) errand() *stint.Errand {
 	switch {
 	case s.settled:
 		return nil
-	case s.endsWithErrors() && !s.savedForRetry():
-		return nil
+	case s.endsWithErrors() && s.recorded != s.commitID() && !s.savedForRetry():
+		return nil // once it is under way, its result counts
 	case s.status == stint.InProgress && s.allDone():
-		e.ID, e.Kind = fmt.Sprintf("%s/commit", s.ID()), stint.ErrandCommit
+		e.ID, e.Kind = s.commitID(), stint.ErrandCommit
 		e.Output, e.Overwrite, e.Program, e.Parts = s.request.Output, s.request.Overwrite, s.programName(), s.parts
 		e.Ended, e.Keep = stint.Completed, s.request.Keep
 		if s.endsWithErrors() {
@@ -203,6 +221,10 @@ func (s *State) errand() *stint.Errand {
 	}
 	return e
 }
+
+// commitID names the commit of this stint: what an earlier one committed, whose result
+// comes late, is not the output that a retry has made.
+func (s *State) commitID() string { return fmt.Sprintf("%s/commit-%d", s.ID(), len(s.stints)) }
 
 // wake returns when the time alone lets something be done.
 func (s *State) wake(now int64) int64 {

@@ -30,7 +30,7 @@ func (s *State) Explain(now int64) stint.Explanation {
 	for _, c := range doc.Causes {
 		e.Findings = append(e.Findings, stint.Finding{
 			Kind: stint.FoundError, Stage: c.Stage, Operations: []stint.OperationID{c.First},
-			Text:   fmt.Sprintf("%d attempts failed: %s", c.Attempts, c.Message),
+			Text:   fmt.Sprintf("%d attempts failed%s: %s", c.Attempts, s.onNodes(c.Nodes), c.Message),
 			Advice: fmt.Sprintf("stint logs %s --operation %s shows what it wrote", s.ID(), c.First),
 		})
 	}

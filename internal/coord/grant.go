@@ -168,7 +168,7 @@ type Load struct {
 	Begun  int
 	Cool   bool // it said it cannot perform operations now
 	Stage  int  // of its newest job
-	Avoid  int  // operations of the demand that it is not to get
+	Avoid  int  // operations of the demand that it is not to get, or not as long as another may
 }
 
 // Demands returns one demand per stage that has operations ready or out.
@@ -180,9 +180,15 @@ func (s *State) Demands(now int64) []Demand {
 	for k := range s.stages {
 		st := &s.stages[k]
 		d := Demand{Execution: s.ID(), Stage: k, Resources: st.spec.Resources, MeanMillis: st.meanMillis, MaxNodes: cmp.Or(s.mostNodes, s.request.Nodes), Ready: stint.CountRanges(without(st.ready, s.stranded(k)))}
+		shy := make(map[uint16]int) // retries that another node is to get first
 		for _, key := range s.retries {
-			if key.stage == k && s.exceptions[key].notBefore <= now && s.unblocked(k, key.op) && !s.strands(k, key.op) {
-				d.Ready++
+			e := s.exceptions[key]
+			if key.stage != k || e.notBefore > now || !s.unblocked(k, key.op) || s.strands(k, key.op) {
+				continue
+			}
+			d.Ready++
+			if !stint.RangesContain(s.avoidedBy(st, e.avoid, now), key.op) && !s.due(key, e.avoid, now) {
+				shy[e.avoid]++
 			}
 		}
 		if d.Ready > 0 && !s.reachable(k) {
@@ -196,7 +202,9 @@ func (s *State) Demands(now int64) []Demand {
 		}
 		for i := range s.nodes {
 			if s.target(uint16(i)) {
-				d.Loads = append(d.Loads, s.load(i, k, now))
+				l := s.load(i, k, now)
+				l.Avoid += shy[uint16(i)]
+				d.Loads = append(d.Loads, l)
 			}
 		}
 		out = append(out, d)

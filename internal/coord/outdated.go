@@ -13,13 +13,14 @@ import (
 // counts until it speaks of a job that it was granted after that.
 
 // attachOutdated takes in a node that may have something from before the input
-// changed.
+// changed, or from before a retry.
 func (s *State) attachOutdated(d *Delta, now int64, a *Attach) {
 	id := a.Node.ID
 	s.record(d, Record{At: now, Attach: &AttachRecord{Node: a.Node, Holding: stint.Holding{Execution: s.ID()}}})
 	i, _ := s.nodeIndex(id)
 	s.observe(i, nodeReady)
 	s.nodes[i].called, s.nodes[i].session, s.nodes[i].since = false, a.Session, now
+	s.cancel(d, func(f *flight) bool { return f.node == i }) // it drops without a word what it is to forget
 	d.Messages = append(d.Messages, Message{Node: id, Forget: &Forget{}})
 }
 

@@ -181,7 +181,7 @@ func (w *randomWalk) step() {
 	case 6:
 		w.take(Event{Gone: &Gone{Node: id, Lost: w.rng.IntN(3) == 0}})
 	case 7:
-		result := &stint.ErrandResult{ID: string(scriptExecution) + "/commit"}
+		result := &stint.ErrandResult{ID: w.state.commitID()}
 		if w.rng.IntN(4) > 0 {
 			result.Error = stint.Errorf(stint.Unavailable, "later")
 		}

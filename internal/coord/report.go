@@ -257,6 +257,11 @@ func (s *State) judge(now int64, i uint16, f stint.Failure) {
 		s.release(f.Stage, f.Op)
 		return
 	case stint.Lost:
+		if len(f.Silent) > 0 { // its input is there, and will be had when its nodes are reached
+			e.unreached++ // longer each time: those that cannot are not to keep one that can from coming to it
+			wait = backoff(e.unreached, unreachedWait)
+			break
+		}
 		e.infra++
 		wait = backoff(e.infra, s.request.Backoff)
 	case stint.Unavailable:
@@ -302,7 +307,6 @@ func (s *State) giveUp(key opKey, f stint.Failure) {
 	s.exceptions[key] = &exception{err: f.Error}
 	delete(s.checkpoints, key)
 	s.unblock(key.stage, key.op)
-	s.judgeRecords(key.stage)
 	if s.completesErrors() {
 		s.chores = nil
 		return
@@ -383,4 +387,12 @@ func (s *State) applyVerified(i uint16, v *stint.Verification) {
 		}
 	}
 	s.lose(i, func(k int, n uint32) bool { return stint.RangesContain(lost[k], n) })
+	for _, l := range v.Lost { // what it announced as completed and cannot report any more
+		s.eachOp(l, func(_ *stage, n uint32, o *op) {
+			if o.state == granted && o.job == 0 && o.node == i {
+				s.setState(l.Stage, n, pending)
+				s.release(l.Stage, n)
+			}
+		})
+	}
 }

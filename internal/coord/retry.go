@@ -41,6 +41,9 @@ func (s *State) redone(k int, n uint32) bool {
 // someRedone reports whether a retry performs some of a run of operations: they
 // failed, or did without others.
 func (s *State) someRedone(k int, ops stint.Range) bool {
+	if ops.From >= ops.To {
+		return false // nothing is made of nothing
+	}
 	if len(stint.ClipRanges(s.stages[k].failed, ops)) > 0 {
 		return true
 	}
@@ -90,12 +93,13 @@ func (s *State) saveForRetry(d *Delta, now int64) {
 }
 
 // savedForRetry reports whether what a retry would need is saved. What is on nodes
-// that are away is not waited for: a retry can perform it again.
+// that are away is not waited for: a retry can perform it again. One that has not
+// attached since this state was loaded is no such node yet.
 func (s *State) savedForRetry() bool {
 	if s.chores == nil {
 		s.findChores()
 	}
-	return s.left() == s.chores.stuck
+	return s.left() == s.chores.stuck && s.chores.unseen == 0
 }
 
 // missing lists operations without which the execution completes.
@@ -125,7 +129,8 @@ func (s *State) lacking() []stint.Missing {
 	return out
 }
 
-// applyRetry makes the operations pending that failed or did without others.
+// applyRetry makes the operations pending that failed or did without others. What a
+// node has left of these did without, too: it is to forget that before it counts.
 func (s *State) applyRetry() {
 	var again []opKey
 	for k := range s.stages {
@@ -139,6 +144,9 @@ func (s *State) applyRetry() {
 		delete(s.exceptions, key)
 		s.setState(key.stage, key.op, pending)
 		s.stages[key.stage].ops[key.op].job = 0
+	}
+	for i := range s.nodes {
+		s.nodes[i].outdated = true
 	}
 	s.undoGone()
 	s.markReused()

@@ -410,10 +410,12 @@ func (s *script) report(args []string) {
 			if !said {
 				text = "it is " + code
 			}
-			r.Failures = append(r.Failures, stint.Failure{
-				Job: stint.JobID(s.number(what)), Op: uint32(s.number(ops)), Attempt: 1,
-				Error: stint.Errorf(stint.Code(code), "%s", strings.ReplaceAll(text, "_", " ")),
-			})
+			f := stint.Failure{Job: stint.JobID(s.number(what)), Op: uint32(s.number(ops)), Attempt: 1}
+			if code == "silent" { // lost, as long as a node does not answer
+				code, f.Silent = string(stint.Lost), []stint.NodeID{"n9"}
+			}
+			f.Error = stint.Errorf(stint.Code(code), "%s", strings.ReplaceAll(text, "_", " "))
+			r.Failures = append(r.Failures, f)
 		case "returned":
 			back := stint.Returned{Job: stint.JobID(s.number(what))}
 			if rest != "" {
@@ -467,8 +469,11 @@ func (s *script) done(id, rest string, took int64, counters []stint.CounterDelta
 func (s *script) result(args []string) {
 	s.t.Helper()
 	r := &stint.ErrandResult{ID: string(scriptExecution) + "/" + args[0], Bytes: 99}
-	if args[0] == "record" {
+	switch args[0] {
+	case "record":
 		r.ID = s.state.recorded
+	case "commit":
+		r.ID = s.state.commitID()
 	}
 	if len(args) > 1 {
 		r.Error = stint.Errorf(stint.Code(args[1]), "%s", "it is "+args[1])

@@ -57,6 +57,7 @@ type Core struct {
 	Stints     [][2]int64                  `json:"stints"`
 	Jobs       []JobCore                   `json:"jobs"`
 	LastJob    stint.JobID                 `json:"last_job"`
+	Latest     int64                       `json:"latest,omitempty"`
 	Nodes      []NodeCore                  `json:"nodes"`
 	Exceptions []ExceptionCore             `json:"exceptions"`
 	Failures   []stint.Failure             `json:"failures"`
@@ -162,6 +163,7 @@ type ExceptionCore struct {
 	Failed    int          `json:"failed"`
 	Infra     int          `json:"infra"`
 	Error     *stint.Error `json:"error"`
+	Unreached int          `json:"unreached,omitempty"`
 }
 
 // StageCore is a stage without its operations.
@@ -225,7 +227,7 @@ func (s *State) Snapshot() Snapshot {
 // core copies what goes on changing while the snapshot is being written.
 func (s *State) core() Core {
 	c := Core{
-		Base: s.base, Status: s.status, Settled: s.settled, LastJob: s.lastJob,
+		Base: s.base, Status: s.status, Settled: s.settled, LastJob: s.lastJob, Latest: s.latest,
 		Failures: slices.Clone(s.failures), Counters: make(map[string]map[string]int64, len(s.counters)),
 		Parts: slices.Clone(s.parts), Output: s.output, Error: s.err, Fatal: s.fatal,
 	}
@@ -247,7 +249,7 @@ func (s *State) core() Core {
 		c.Stages = append(c.Stages, st.core(len(s.nodes)))
 	}
 	for key, e := range s.exceptions {
-		c.Exceptions = append(c.Exceptions, ExceptionCore{key.stage, key.op, e.notBefore, e.avoid, e.failed, e.infra, e.err})
+		c.Exceptions = append(c.Exceptions, ExceptionCore{key.stage, key.op, e.notBefore, e.avoid, e.failed, e.infra, e.err, e.unreached})
 	}
 	sortExceptions(c.Exceptions)
 	for _, one := range s.causes {
@@ -350,6 +352,7 @@ func Restore(p *plan.Plan, req stint.Request, epoch stint.Epoch, snap Snapshot) 
 	c := snap.Core
 	s := New(p, req, epoch, c.Base)
 	s.version, s.status, s.settled, s.lastJob = snap.Version, c.Status, c.Settled, c.LastJob
+	s.latest = max(s.latest, c.Latest)
 	s.failures, s.output, s.err, s.fatal = c.Failures, c.Output, c.Error, c.Fatal
 	if c.Counters != nil {
 		s.counters = c.Counters
@@ -570,7 +573,7 @@ func (s *State) restoreJobs(c Core) error {
 		if e.Error == nil {
 			return fmt.Errorf("exception of operation %d of stage %d: without an error", e.Op, e.Stage)
 		}
-		s.exceptions[opKey{e.Stage, e.Op}] = &exception{notBefore: e.NotBefore, avoid: e.Avoid, failed: e.Failed, infra: e.Infra, err: e.Error}
+		s.exceptions[opKey{e.Stage, e.Op}] = &exception{notBefore: e.NotBefore, avoid: e.Avoid, failed: e.Failed, infra: e.Infra, unreached: e.Unreached, err: e.Error}
 	}
 	return nil
 }

@@ -15,10 +15,11 @@ const (
 	backoffFirst       = 200     // before the second attempt, where nothing else is asked for; doubled for each further one
 	backoffMost        = 30_000  // of any wait between attempts, unless the first is longer
 	avoidFor           = 2_000   // how long after its back-off an operation waits for a node other than the one it failed on
+	unreachedWait      = 2_000   // before an operation is tried again that did not reach its input
 	coolDown           = 5_000   // of a node that said it cannot perform operations now
 	keptFailures       = 20      // in the document
 	leastMillis        = 0.004   // duration of an operation that took less than a clock tick
-	errandPause        = 1_000   // before an errand that could not be run is tried again
+	errandPause        = 1_000   // before an errand that could not be run is tried again; doubled each further time, up to backoffMost
 	grantBytes         = 2 << 20 // of the subsets in one grant, so that it fits a message of the link
 	stopGrace          = 60_000  // after the grace period, until what a node did not stop is taken from it
 	dayMillis          = 24 * 60 * 60 * 1000
@@ -55,6 +56,7 @@ type exception struct {
 	avoid     uint16 // node it last failed on
 	failed    int    // attempts that count against the program
 	infra     int    // attempts lost to machines
+	unreached int    // attempts that did not reach their input
 	err       *stint.Error
 }
 
@@ -127,7 +129,7 @@ type node struct {
 	savedAt     int64       // when it was last told to save; not recorded
 	saves       int         // under way there, as counted last; not recorded
 	copies      int         // that it makes, as counted last; not recorded
-	outdated    bool        // it may have what operations of other input left under the numbers of ours
+	outdated    bool        // it may have what operations of other input, or without others, left under the numbers of ours
 }
 
 // voidedJob is a job that was ended while its node was away, or by its start
@@ -152,6 +154,7 @@ type State struct {
 	ends       []int // stages that no operation reads
 	jobs       map[stint.JobID]*job
 	lastJob    stint.JobID
+	latest     int64 // when the latest record was made, by the clocks of those who made them
 	nodes      []node
 	exceptions map[opKey]*exception
 	retries    []opKey // pending operations with an exception, in the order in which they became so
@@ -185,16 +188,17 @@ type State struct {
 
 // volatile is what of a state is not recorded: what each owner finds out or does anew.
 type volatile struct {
-	loaded     int64 // when this owner began, or the first event
-	made       int   // errands, for their names
-	flights    []flight
-	unanswered map[uint16]int // errands in a row that a node did not answer in time
-	chores     *chores        // what there is to save and to copy; nil: to be found out
-	pause      int64          // until when nothing is saved or copied, after an error
-	pauses     int            // without a success between them
-	pauseErr   *stint.Error
-	recorded   string                    // id of the errand that writes the record, if it is under way
-	draining   map[stint.NodeID]DrainAsk // nodes that are to get nothing new
+	loaded      int64 // when this owner began, or the first event
+	made        int   // errands, for their names
+	flights     []flight
+	unanswered  map[uint16]int // errands in a row that a node did not answer in time
+	chores      *chores        // what there is to save and to copy; nil: to be found out
+	pause       int64          // until when nothing is saved or copied, after an error
+	pauses      int            // without a success between them
+	pauseErr    *stint.Error
+	errandTries int                       // in a row in which the errand of the whole could not be run
+	recorded    string                    // id of the errand that writes the record, if it is under way
+	draining    map[stint.NodeID]DrainAsk // nodes that are to get nothing new
 }
 
 type opKey struct {
@@ -211,7 +215,7 @@ type span struct{ start, end int64 }
 // New makes the state of an execution that was just submitted and has not begun.
 func New(p *plan.Plan, req stint.Request, epoch stint.Epoch, now int64) *State {
 	s := &State{
-		plan: p, epoch: epoch, base: now, request: req, status: stint.Queued,
+		plan: p, epoch: epoch, base: now, latest: now, request: req, status: stint.Queued,
 		jobs: make(map[stint.JobID]*job), exceptions: make(map[opKey]*exception),
 		counters: make(map[string]map[string]int64), messages: make(map[opKey]string),
 		output: stint.OutputReport{Location: req.Output}, checkpoints: make(map[opKey]stint.Checkpoint),
@@ -322,6 +326,11 @@ func (s *State) nodeIndex(id stint.NodeID) (uint16, bool) {
 	}
 	return 0, false
 }
+
+// Latest returns when the latest record was made, in ms since 1970. What the state
+// waits for follows from such times: who drives it has the time go on from there, if
+// its clock is behind.
+func (s *State) Latest() int64 { return s.latest }
 
 func (s *State) since(now int64) uint32 {
 	return uint32(min(max(now-s.base, 0), 1<<32-1))

@@ -25,9 +25,7 @@ func (s *State) Step(ev Event) Delta {
 	case ev.Result != nil:
 		s.result(d, ev.At, ev.Result)
 	case ev.Terminate:
-		if !s.status.Final() && s.status != stint.Terminating {
-			s.stop(d, ev.At, stint.Terminating, nil)
-		}
+		s.terminate(d, ev.At)
 	default:
 		s.asked(d, &ev)
 	}
@@ -53,6 +51,7 @@ func (s *State) asked(d *Delta, ev *Event) {
 		s.endElsewhere(d, ev.At, ev.Ended)
 	case ev.Retry:
 		s.record(d, Record{At: ev.At, Status: &StatusRecord{Status: stint.InProgress}})
+		s.forgetAll(d, ev.At) // also what they may keep as cache: a node that dies would take it for what is made now
 	}
 }
 
@@ -97,7 +96,7 @@ func (s *State) attach(d *Delta, now int64, a *Attach) {
 	if known && (a.Node.Incarnation < s.nodes[i].incarnation || a.Session < s.nodes[i].session) {
 		return // an older session, or one of an older process; the newer one is what counts
 	}
-	if s.renumbered && (!known || s.nodes[i].outdated) {
+	if known && s.nodes[i].outdated || !known && s.renumbered {
 		s.attachOutdated(d, now, a)
 		return
 	}

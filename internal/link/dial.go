@@ -19,7 +19,7 @@ import (
 type Dialer struct {
 	URL string      // https://HOST:PORT
 	TLS *tls.Config // with the node's certificate and the CA
-	// DialContext makes the connection; nil: TCP, for at most 10 seconds.
+	// DialContext makes the connection, for which it has 10 seconds; nil: TCP.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -69,7 +69,7 @@ func serverURL(text string) (string, error) {
 func (d *Dialer) session(ctx context.Context, url string) *AgentSession {
 	dial := d.DialContext
 	if dial == nil {
-		dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
+		dial = new(net.Dialer).DialContext
 	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
@@ -91,11 +91,14 @@ func (d *Dialer) session(ctx context.Context, url string) *AgentSession {
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// closedWith closes the connections that dial makes when session ends. The HTTP/2
-// transport does not look at a request's context while it waits for more of the
-// request's body, which in a session is nearly always.
+// closedWith closes the connections that dial makes when session ends, and ends
+// what dial does until then. The transport's context is no use for either: it outlives
+// the request while a connection is made, and the HTTP/2 transport does not look at
+// it while it waits for more of the request's body, which in a session is nearly always.
 func closedWith(session context.Context, dial dialFunc) dialFunc {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(_ context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(session, dialTimeout)
+		defer cancel()
 		c, err := dial(ctx, network, address)
 		if err == nil {
 			context.AfterFunc(session, func() { _ = c.Close() })

@@ -26,11 +26,13 @@ import (
 
 	"stint"
 	"stint/internal/link"
+	"stint/internal/memnet"
 )
 
 const (
 	node  = stint.NodeID("n-aaaaaaaaaaaa")
 	other = stint.NodeID("n-bbbbbbbbbbbb")
+	port  = "127.0.0.1:7000"
 )
 
 // authority signs the certificates of a test.
@@ -78,7 +80,7 @@ func (a *authority) issue(name string) tls.Certificate {
 	if strings.HasPrefix(name, "n-") {
 		template.URIs = []*url.URL{{Scheme: "stint", Host: "node", Path: "/" + name}}
 	} else {
-		template.DNSNames = []string{name}
+		template.IPAddresses = []net.IP{net.ParseIP(name)}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {
@@ -104,8 +106,8 @@ func peerNode(cs *tls.ConnectionState) (stint.NodeID, error) {
 type rig struct {
 	t    *testing.T
 	ca   *authority
-	net  *network
-	last *memConn // the connection dialled last, the client's end
+	net  *memnet.Network
+	last net.Conn // the connection dialled last, the client's end
 }
 
 type accept func(context.Context, *link.Session) error
@@ -119,20 +121,24 @@ func newRig(t *testing.T, accept accept) *rig {
 
 func newRigWith(t *testing.T, path string, handler http.Handler) *rig {
 	t.Helper()
-	r := &rig{t: t, ca: newAuthority(t), net: newNetwork()}
+	r := &rig{t: t, ca: newAuthority(t), net: memnet.New()}
+	listener, err := r.net.Listen(port)
+	if err != nil {
+		t.Fatal(err)
+	}
 	mux := http.NewServeMux()
 	mux.Handle(path, handler)
 	server := &http.Server{
 		Handler: mux, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo),
 		ReadTimeout: time.Second, WriteTimeout: time.Second, // of the API: a session must outlive them
 		TLSConfig: &tls.Config{
-			Certificates: []tls.Certificate{r.ca.issue("server.test")}, MinVersion: tls.VersionTLS13,
+			Certificates: []tls.Certificate{r.ca.issue("127.0.0.1")}, MinVersion: tls.VersionTLS13,
 			ClientCAs: r.ca.pool(), ClientAuth: tls.VerifyClientCertIfGiven,
 		},
 	}
 	link.ConfigureServer(server)
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = server.ServeTLS(r.net, "", "") })
+	wg.Go(func() { _ = server.ServeTLS(listener, "", "") })
 	t.Cleanup(func() {
 		_ = server.Close()
 		wg.Wait()
@@ -142,12 +148,12 @@ func newRigWith(t *testing.T, path string, handler http.Handler) *rig {
 
 func (r *rig) dialer(certs ...tls.Certificate) *link.Dialer {
 	return &link.Dialer{
-		URL: "https://server.test:7000",
+		URL: "https://" + port,
 		TLS: &tls.Config{RootCAs: r.ca.pool(), Certificates: certs, MinVersion: tls.VersionTLS13},
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			c, err := r.net.dial(ctx, network, address)
+			c, err := r.net.DialContext(ctx, network, address)
 			if err == nil {
-				r.last, _ = c.(*memConn)
+				r.last = c
 			}
 			return c, err
 		},
@@ -501,7 +507,7 @@ func TestACutCableEndsBothEnds(t *testing.T) {
 		})
 		s := r.dial(t.Context())
 		defer s.Close()
-		r.last.cut()
+		r.net.Cut(port)
 		start := time.Now()
 		_, err := s.Receive()
 		wantError(t, err, stint.Unavailable, "")

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"stint"
 )
 
@@ -100,7 +102,7 @@ func newTransport(allowed Addresses, proxy func(*http.Request) (*url.URL, error)
 	dialer := net.Dialer{
 		Timeout:   15 * time.Second,
 		KeepAlive: 15 * time.Second,
-		Control: func(_, address string, _ syscall.RawConn) error {
+		Control: func(_, address string, conn syscall.RawConn) error {
 			to, err := netip.ParseAddrPort(address)
 			if err != nil {
 				return stint.Errorf(stint.Invalid, "forbidden_address: %q is no address", address)
@@ -108,7 +110,7 @@ func newTransport(allowed Addresses, proxy func(*http.Request) (*url.URL, error)
 			if why := allowed.forbidden(to.Addr()); why != "" {
 				return &forbiddenAddress{to.Addr().String(), why}
 			}
-			return nil
+			return endUnanswered(conn)
 		},
 	}
 	return &http.Transport{
@@ -126,6 +128,18 @@ func newTransport(allowed Addresses, proxy func(*http.Request) (*url.URL, error)
 		MaxIdleConnsPerHost:   64,
 		DisableCompression:    true,
 	}
+}
+
+// endUnanswered ends a connection of which the other side's machine has not
+// acknowledged bytes for a while, however long an answer to them may take.
+func endUnanswered(conn syscall.RawConn) error {
+	var err error
+	if controlErr := conn.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(answerWait.Milliseconds()))
+	}); controlErr != nil {
+		return controlErr
+	}
+	return err
 }
 
 // livingConn ends a connection that takes no bytes.

@@ -18,6 +18,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 const (
@@ -196,11 +197,37 @@ func (b bucket) stat(ctx context.Context, key string) (minio.ObjectInfo, error) 
 	if err != nil {
 		return minio.ObjectInfo{}, err
 	}
-	info, err := c.StatObject(ctx, b.name, key, minio.StatObjectOptions{})
-	if err != nil {
-		return info, bucketFailure(err, "look at %s", b.url(key))
+	for try := 1; ; try++ {
+		info, err := c.StatObject(ctx, b.name, key, minio.StatObjectOptions{})
+		if err == nil && info.Size >= 0 {
+			return info, nil
+		}
+		unclear := stint.Errorf(stint.Unavailable, "the answer does not say how long it is")
+		if err != nil {
+			unclear = stint.Errorf(stint.Unavailable, "it is refused, and allowed a moment later: %w", err)
+			err = b.refusal(ctx, c, key, err)
+		}
+		if err == nil && try == bodyTries {
+			err = unclear
+		}
+		if err != nil {
+			return info, bucketFailure(err, "look at %s", b.url(key))
+		}
 	}
-	return info, nil
+}
+
+// refusal finds out why a key may not be looked at; nil: it may. The answer to that
+// has no body and cannot say whether credentials have expired, which passes; that to
+// a read can.
+func (b bucket) refusal(ctx context.Context, c *minio.Core, key string, err error) error {
+	if code := bucketCode(err); code != stint.Denied && code != stint.Invalid {
+		return err
+	}
+	body, _, _, err := c.GetObject(ctx, b.name, key, minio.GetObjectOptions{})
+	if err == nil {
+		_ = body.Close() // nothing is to be read
+	}
+	return err
 }
 
 // exists reports whether a key has something.
@@ -270,16 +297,22 @@ func (b bucket) write(ctx context.Context, key string, data []byte, when conditi
 	if when.etag != "" {
 		options.SetMatchETag(when.etag)
 	}
+	failpoint.Reach("bucket.before-write")
 	info, err := c.PutObject(ctx, b.name, key, bytes.NewReader(data), int64(len(data)), "", hex.EncodeToString(sum[:]), options)
+	failpoint.Reach("bucket.after-write")
 	if err == nil {
 		return info.ETag, nil
 	}
 	if errors.Is(err, context.Canceled) {
 		return "", bucketFailure(err, "write %s", b.url(key))
 	}
-	there, statErr := c.StatObject(ctx, b.name, key, minio.StatObjectOptions{})
+	there, statErr := b.stat(ctx, key)
 	if statErr == nil && there.UserMetadata[writerKey] == writer {
 		return there.ETag, nil
+	}
+	if statErr != nil && bucketCode(statErr) != stint.NotFound && bucketCode(err) == stint.Conflict {
+		// It may be its own object that a repeated request has found there.
+		return "", &stint.Error{Code: stint.Unavailable, Message: "write " + b.url(key) + ": whose object is there is not known", Err: statErr}
 	}
 	if when.etag != "" && bucketCode(err) == stint.NotFound { // there is nothing to match
 		return "", stint.Errorf(stint.Conflict, "write %s: what was to be replaced is gone", b.url(key))
@@ -298,9 +331,15 @@ func (b bucket) upload(ctx context.Context, key string, from io.ReaderAt, size i
 	defer cancel() // ends the uploads of parts that go on when another has failed
 	part := max(partBytes, (size/maxUploadParts+1<<20)&^(1<<20-1))
 	body := io.NewSectionReader(from, 0, size)
+	failpoint.Reach("bucket.before-upload")
 	if _, err = c.Client.PutObject(ctx, b.name, key, body, size, minio.PutObjectOptions{PartSize: uint64(part), NumThreads: partsAtOnce}); err != nil {
+		if answer, ok := errors.AsType[minio.ErrorResponse](err); ok && answer.Code == minio.NoSuchUpload {
+			// It was joined by a request that was not heard of, or given up by somebody.
+			return &stint.Error{Code: stint.Unavailable, Message: "write " + b.url(key), Err: err}
+		}
 		return bucketFailure(err, "write %s", b.url(key))
 	}
+	failpoint.Reach("bucket.after-upload")
 	info, err := b.stat(ctx, key)
 	if stint.CodeOf(err) == stint.NotFound || err == nil && info.Size != size {
 		return stint.Errorf(stint.Unavailable, "write %s: %d bytes were accepted and %d are there: %v", b.url(key), size, info.Size, err)
@@ -315,12 +354,14 @@ func (b bucket) copy(ctx context.Context, from bucket, theirs, etag string, size
 	if err != nil {
 		return err
 	}
+	failpoint.Reach("bucket.before-copy")
 	source := minio.CopySrcOptions{Bucket: from.name, Object: theirs, MatchETag: etag}
 	if size <= maxCopy {
 		_, err = c.Client.CopyObject(ctx, minio.CopyDestOptions{Bucket: b.name, Object: key}, source)
 	} else {
 		_, err = c.ComposeObject(ctx, minio.CopyDestOptions{Bucket: b.name, Object: key, NumThreads: partsAtOnce}, source)
 	}
+	failpoint.Reach("bucket.after-copy")
 	if err != nil {
 		return bucketFailure(err, "copy %s to %s", from.url(theirs), b.url(key))
 	}
@@ -333,6 +374,7 @@ func (b bucket) remove(ctx context.Context, keys ...string) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Reach("bucket.before-removing")
 	if len(keys) == 1 {
 		if err := c.RemoveObject(ctx, b.name, keys[0], minio.RemoveObjectOptions{}); err != nil && bucketCode(err) != stint.NotFound {
 			return bucketFailure(err, "delete %s", b.url(keys[0]))

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 const (
@@ -235,16 +236,19 @@ func minus(list, in []string) []string {
 
 // act takes the place from the intent to the manifest.
 func (o outputPrefix) act(ctx context.Context, b begun) error {
+	failpoint.Reach("bucket-output.after-intent")
 	free, err := o.takeTop(ctx, b)
 	if err != nil {
 		return err
 	}
+	failpoint.Reach("bucket-output.before-parts")
 	if err := o.removeNamed(ctx, b.Unstage, o.staged); err != nil {
 		return err
 	}
 	if err := o.copyParts(ctx, b); err != nil {
 		return err
 	}
+	failpoint.Reach("bucket-output.after-parts")
 	if err := o.removeNamed(ctx, b.Remove, o.at); err != nil {
 		return err
 	}
@@ -261,9 +265,11 @@ func (o outputPrefix) act(ctx context.Context, b begun) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Reach("bucket-output.before-manifest")
 	if _, err = o.write(ctx, o.at(manifestName), data, free); err != nil {
 		return o.outrun(err)
 	}
+	failpoint.Reach("bucket-output.after-manifest")
 	return step(ctx)
 }
 
@@ -290,6 +296,7 @@ func (o outputPrefix) takeTop(ctx context.Context, b begun) (condition, error) {
 	case t.etag != b.Replaces:
 		return condition{}, stint.Errorf(stint.Conflict, "output %q: somebody else has put %s there", o, manifestName)
 	}
+	failpoint.Reach("bucket-output.before-taking-manifest")
 	data, err := encodeJSON(replaced{Format: manifestFormat, Replacing: o.execution})
 	if err != nil {
 		return condition{}, err
@@ -398,9 +405,11 @@ func (o outputPrefix) finish(ctx context.Context, in intent) error {
 	if err := errors.Join(o.putSuccess(ctx, true), step(ctx)); err != nil {
 		return err
 	}
+	failpoint.Reach("bucket-output.after-success")
 	if err := o.removeStaged(ctx); err != nil {
 		return err
 	}
+	failpoint.Reach("bucket-output.after-removing-staged")
 	return o.removeBegun(ctx)
 }
 
@@ -460,9 +469,11 @@ func (o outputPrefix) clear(ctx context.Context) error {
 			return err
 		}
 	}
+	failpoint.Reach("bucket-clear.before-removing-staged")
 	if err := o.removeStaged(ctx); err != nil {
 		return err
 	}
+	failpoint.Reach("bucket-clear.after-removing-staged")
 	return o.removeBegun(ctx)
 }
 

@@ -115,6 +115,17 @@ func (o outputPrefix) probe(ctx context.Context, overwrite bool) error {
 	return err
 }
 
+// notKept says that a write was accepted that is to be refused. One of which the
+// outcome is not known, or that could not be tried, says nothing of that.
+func notKept(err error, format string, args ...any) error {
+	switch stint.CodeOf(err) {
+	case stint.Unavailable, stint.Unknown, stint.Canceled, stint.Denied:
+		return err
+	case stint.Invalid, stint.NotFound, stint.Conflict, stint.Lost, stint.Failed, stint.Internal:
+	}
+	return stint.Errorf(stint.Invalid, format+": %v", append(args, err)...)
+}
+
 // tryConditions takes an object through what a commit does with parts and the
 // manifest.
 func (o outputPrefix) tryConditions(ctx context.Context) error {
@@ -127,10 +138,10 @@ func (o outputPrefix) tryConditions(ctx context.Context) error {
 		return failure(err, "output %q", o)
 	}
 	if _, err := o.write(ctx, key, []byte("again\n"), condition{absent: true}); stint.CodeOf(err) != stint.Conflict {
-		return stint.Errorf(stint.Invalid, "output %q: the server creates again what is there (If-None-Match): two executions could write one output: %v", o, err)
+		return notKept(err, "output %q: the server creates again what is there (If-None-Match): two executions could write one output", o)
 	}
 	if _, err := o.write(ctx, key, []byte("other\n"), condition{etag: "00000000000000000000000000000000"}); stint.CodeOf(err) != stint.Conflict {
-		return stint.Errorf(stint.Invalid, "output %q: the server replaces what is another version (If-Match): %v", o, err)
+		return notKept(err, "output %q: the server replaces what is another version (If-Match)", o)
 	}
 	if err := o.copy(ctx, o.bucket, key, etag, int64(len("stint\n")), key+".copy"); err != nil {
 		return failure(err, "output %q", o)
@@ -254,14 +265,7 @@ func (o outputPrefix) finals(ctx context.Context) (map[string]found, error) {
 }
 
 func (o outputPrefix) openPart(ctx context.Context, name string) (io.ReadCloser, int64, error) {
-	info, err := o.stat(ctx, o.at(name))
-	if stint.CodeOf(err) == stint.NotFound {
-		return nil, 0, stint.Errorf(stint.NotFound, "part %q is not there", o.url(o.at(name)))
-	}
-	if err != nil {
-		return nil, 0, err
-	}
-	return o.open(ctx, o.at(name), found{size: info.Size, etag: info.ETag}), info.Size, nil
+	return o.openKey(ctx, o.at(name))
 }
 
 // top is what has the name of the manifest.

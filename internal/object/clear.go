@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"stint/internal/failpoint"
 )
 
 // clear removes the staging folder, what a commit has renamed, and the folder if it
@@ -45,6 +47,7 @@ func (o outputFolder) clearStaging(ctx context.Context) error {
 			return err
 		}
 	}
+	failpoint.Reach("clear.before-removing-staging")
 	if err := o.clearReopened(ctx); err != nil {
 		return err
 	}
@@ -70,10 +73,12 @@ func (o outputFolder) retreat(in intent) error {
 		if err := renameNew(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return failure(err, "rename %q back to %q", from, to)
 		}
+		failpoint.Reach("retreat.after-part")
 	}
 	if err := errors.Join(syncFolder(o.staging()), syncFolder(o.dir)); err != nil {
 		return err
 	}
+	failpoint.Reach("retreat.before-removing-intent")
 	if err := os.Remove(o.staged(intentName)); err != nil {
 		return failure(err, "remove %q", o.staged(intentName))
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 // put takes the folder from any state to the output.
@@ -38,8 +39,9 @@ func step(ctx context.Context) error {
 	return nil
 }
 
-// isFinished reports whether this very commit has nothing left to do.
-func (o outputFolder) isFinished(_ context.Context, m Manifest) (bool, error) {
+// isFinished reports whether this very commit has nothing left to do. A staging root
+// that a process has left which died between the last two steps is removed.
+func (o outputFolder) isFinished(ctx context.Context, m Manifest) (bool, error) {
 	if !exists(o.path(successName)) || exists(o.staging()) {
 		return false, nil
 	}
@@ -47,7 +49,20 @@ func (o outputFolder) isFinished(_ context.Context, m Manifest) (bool, error) {
 	if err == nil && done {
 		err = checkParts(o.dir, m.Parts)
 	}
+	if err == nil && done && exists(o.stagingRoot()) {
+		err = o.leave(ctx)
+	}
 	return done, err
+}
+
+// leave removes the staging root, if no execution has anything in it.
+func (o outputFolder) leave(ctx context.Context) error {
+	unlock, err := o.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return o.removeStaging()
 }
 
 func exists(path string) bool {
@@ -162,6 +177,7 @@ func (o outputFolder) prepare(ctx context.Context, in intent, overwrite bool) er
 	if err := step(ctx); err != nil {
 		return err
 	}
+	failpoint.Reach("output.before-intent")
 	return o.stageJSON(intentName, in)
 }
 
@@ -190,6 +206,7 @@ func (o outputFolder) removeOld(ctx context.Context, c contents) error {
 			if err := os.Remove(o.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return failure(err, "remove %q of the output that is replaced", o.path(name))
 			}
+			failpoint.Reach("output.after-removing-old")
 		}
 		if err := syncFolder(o.dir); err != nil {
 			return err
@@ -211,6 +228,7 @@ func (o outputFolder) stageJSON(name string, v any) error {
 	if err := writeFile(fresh, b); err != nil {
 		return err
 	}
+	failpoint.Reach("output-json.before-rename")
 	if err := os.Rename(fresh, o.staged(name)); err != nil {
 		return failure(err, "rename %q", fresh)
 	}
@@ -230,7 +248,9 @@ func (o outputFolder) renamePart(ctx context.Context, in intent, i int) error {
 	if err := checkSize(from, part.Bytes); err != nil {
 		return err
 	}
+	failpoint.Reach("output.before-part")
 	err := renameNew(from, to)
+	failpoint.Reach("output.after-part")
 	if errors.Is(err, fs.ErrExist) {
 		return stint.Errorf(stint.Conflict, "output %q: somebody else has put %s there", o.dir, part.Name)
 	}
@@ -247,7 +267,9 @@ func (o outputFolder) putManifest(ctx context.Context, m Manifest) error {
 	if err := step(ctx); err != nil {
 		return err
 	}
+	failpoint.Reach("output.before-manifest")
 	err := renameNew(o.staged(manifestName), o.path(manifestName))
+	failpoint.Reach("output.after-manifest")
 	if errors.Is(err, fs.ErrExist) {
 		return stint.Errorf(stint.Conflict, "output %q: somebody else has put %s there", o.dir, manifestName)
 	}
@@ -269,6 +291,7 @@ func (o outputFolder) finish(ctx context.Context, in intent) error {
 	if err := errors.Join(o.putSuccess(), step(ctx)); err != nil {
 		return err
 	}
+	failpoint.Reach("output.after-success")
 	return o.removeStaging()
 }
 
@@ -281,6 +304,7 @@ func (o outputFolder) putSuccess() error {
 }
 
 func (o outputFolder) removeIntent() error {
+	failpoint.Reach("output.before-removing-intent")
 	if err := os.Remove(o.staged(intentName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return failure(err, "remove %q", o.staged(intentName))
 	}

@@ -1,6 +1,7 @@
 package object
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 const (
@@ -178,6 +180,7 @@ func (o outputFolder) removeStaging() error {
 	if err := os.RemoveAll(o.staging()); err != nil {
 		return failure(err, "remove staging folder %q", o.staging())
 	}
+	failpoint.Reach("staging.after-removing")
 	entries, err := os.ReadDir(o.stagingRoot())
 	if err != nil {
 		return failure(err, "read folder %q", o.stagingRoot())
@@ -188,6 +191,7 @@ func (o outputFolder) removeStaging() error {
 	if err := os.RemoveAll(o.stagingRoot()); err != nil && !errors.Is(err, syscall.ENOTEMPTY) { // somebody enters, who removes it again
 		return failure(err, "remove folder %q", o.stagingRoot())
 	}
+	failpoint.Reach("staging.after-removing-root")
 	return syncFolder(o.dir)
 }
 
@@ -197,7 +201,7 @@ func syncFolder(path string) error {
 		return failure(err, "open folder %q", path)
 	}
 	// Some file systems cannot sync folders and say so with EINVAL.
-	if err := d.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) {
+	if err := cmp.Or(failpoint.Error("folder.before-sync"), d.Sync()); err != nil && !errors.Is(err, syscall.EINVAL) {
 		return errors.Join(failure(err, "sync folder %q", path), d.Close())
 	}
 	if err := d.Close(); err != nil {
@@ -227,7 +231,7 @@ func writeFile(path string, data []byte) error {
 	}
 	_, err = f.Write(data)
 	if err == nil {
-		err = f.Sync()
+		err = cmp.Or(failpoint.Error("output-file.before-sync"), f.Sync())
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return failure(errors.Join(err, os.Remove(path)), "write file %q", path)

@@ -1,6 +1,7 @@
 package object
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/zeebo/blake3"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 // folderStorage is a storage in a folder: a key is the path of a file below it.
@@ -79,7 +81,7 @@ func (s folderStorage) writeTemp(ctx context.Context, r io.Reader) (string, erro
 	}
 	_, err = io.CopyBuffer(onlyWriter{f}, &stoppingReader{ctx.Err, r}, make([]byte, copyBuffered))
 	if err == nil {
-		err = f.Sync()
+		err = cmp.Or(failpoint.Error("storage.before-sync"), f.Sync())
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return "", errors.Join(err, os.Remove(f.Name()))
@@ -106,9 +108,11 @@ func (s *stoppingReader) Read(p []byte) (int, error) {
 // publish gives a temporary file its name, durably.
 func (folderStorage) publish(temp, path, key string) error {
 	_, err := makeFolders(filepath.Dir(path))
+	failpoint.Reach("storage.before-rename")
 	if err == nil {
 		err = os.Rename(temp, path)
 	}
+	failpoint.Reach("storage.after-rename")
 	if err != nil {
 		return failure(errors.Join(err, os.Remove(temp)), "put %s", key)
 	}
@@ -125,6 +129,7 @@ func (s folderStorage) create(ctx context.Context, key string, r io.Reader) erro
 	if err == nil {
 		err = linkNew(temp, path)
 	}
+	failpoint.Reach("storage.after-link")
 	if err = errors.Join(err, os.Remove(temp)); err != nil {
 		return failure(err, "create %s", key)
 	}
@@ -164,6 +169,7 @@ func (s folderStorage) get(ctx context.Context, key string) (Stored, error) {
 
 func (s folderStorage) remove(ctx context.Context, key string) error {
 	path := s.path(key)
+	failpoint.Reach("storage.before-removing")
 	err := os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s.present()
@@ -234,11 +240,13 @@ func (s folderStorage) removeBelow(ctx context.Context, folder, but string) erro
 		if err := os.Remove(s.path(e.Key)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return failure(err, "delete %s", e.Key)
 		}
+		failpoint.Reach("storage.after-removing-one")
 	}
 	root := s.path(folder)
 	if but != "" {
 		return syncFolder(root)
 	}
+	failpoint.Reach("storage.before-removing-folder")
 	if err := os.RemoveAll(root); err != nil {
 		return failure(err, "delete %s", folder)
 	}

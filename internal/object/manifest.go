@@ -163,20 +163,5 @@ func checkParts(dir string, parts []ManifestPart) error {
 
 // openPart opens a part that has its final name.
 func (o outputFolder) openPart(_ context.Context, name string) (io.ReadCloser, int64, error) {
-	path := o.path(name)
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, stint.Errorf(stint.NotFound, "part %q is not there", path)
-	}
-	if err != nil {
-		return nil, 0, failure(err, "open part %q", path)
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = stint.Errorf(stint.Lost, "part %q is not a file", path)
-	}
-	if err != nil {
-		return nil, 0, errors.Join(err, f.Close())
-	}
-	return f, info.Size(), nil
+	return openFile(o.path(name))
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 // markerName is the file that tells a storage from any other folder: from the
@@ -70,9 +71,11 @@ func (s folderStorage) mark(context.Context) error {
 	if err == nil {
 		err = temp.Sync()
 	}
+	failpoint.Reach("marker.before-link")
 	if err = errors.Join(err, temp.Close()); err == nil {
 		err = linkNew(temp.Name(), path)
 	}
+	failpoint.Reach("marker.after-link")
 	if errors.Is(err, fs.ErrExist) { // another was faster
 		err = nil
 	}

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 // probe creates the staging folder and tries what a commit does.
@@ -104,6 +105,7 @@ func makeFolders(path string) ([]string, error) {
 			return made, failure(err, "create folder %q", path)
 		}
 		made = append(made, p)
+		failpoint.Reach("folder.after-making")
 		if err := syncFolder(filepath.Dir(p)); err != nil {
 			return made, err
 		}
@@ -135,6 +137,7 @@ func (o outputFolder) probeStaging(ctx context.Context) (err error) {
 	if err := os.Mkdir(o.staging(), 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
 		return errors.Join(failure(err, "create folder %q", o.staging()), o.removeEmptyRoot())
 	}
+	failpoint.Reach("probe.after-staging")
 	if err := o.writeProbe(); err != nil {
 		if errors.Is(before, fs.ErrNotExist) {
 			return errors.Join(err, o.removeStaging())
@@ -170,6 +173,7 @@ func (o outputFolder) writeProbe() error {
 	if err := renameNew(inside, outside); err != nil {
 		return failure(errors.Join(err, os.Remove(inside)), "rename a file from %q to %q", o.staging(), o.dir)
 	}
+	failpoint.Reach("probe.after-rename")
 	if err := os.Remove(outside); err != nil {
 		return failure(err, "remove file %q", outside)
 	}
@@ -205,6 +209,7 @@ func (o outputFolder) createPart(name string) (*os.File, error) {
 	if err != nil {
 		return nil, failure(err, "create part %q", path)
 	}
+	failpoint.Reach("part.after-making")
 	if err := syncFolder(o.staging()); err != nil {
 		return nil, errors.Join(err, f.Close(), os.Remove(path))
 	}

@@ -25,6 +25,8 @@ type place interface {
 	manifest(ctx context.Context) (Manifest, error)
 	checkParts(ctx context.Context, parts []ManifestPart) error
 	openPart(ctx context.Context, name string) (io.ReadCloser, int64, error)
+	openStaged(ctx context.Context, name string) (io.ReadCloser, int64, error)
+	examine(ctx context.Context) (Found, error)
 }
 
 // placeOf returns the place of an execution's output.

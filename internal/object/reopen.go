@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 // reopenedName is the manifest of an output that is being taken back.
@@ -39,6 +40,7 @@ func (o outputFolder) reopen(ctx context.Context, in intent) error {
 	if err := o.removeReopened(ctx, old); err != nil {
 		return err
 	}
+	failpoint.Reach("reopen.before-forgetting-manifest")
 	if err := os.Remove(o.staged(reopenedName)); err != nil {
 		return failure(err, "remove %q", o.staged(reopenedName))
 	}
@@ -59,9 +61,11 @@ func (o outputFolder) takeManifest(in intent) error {
 	if err := o.checkWhole(in, old); err != nil {
 		return err
 	}
+	failpoint.Reach("reopen.before-manifest")
 	if err := os.Rename(o.path(manifestName), o.staged(reopenedName)); err != nil {
 		return failure(err, "rename the manifest of %q", o.dir)
 	}
+	failpoint.Reach("reopen.after-manifest")
 	return errors.Join(syncFolder(o.staging()), syncFolder(o.dir))
 }
 
@@ -87,6 +91,7 @@ func (o outputFolder) stageAgain(part ManifestPart, name string) error {
 	if err := renameNew(o.path(part.Name), o.staged(name)); err != nil {
 		return failure(err, "rename %q back to %q", o.path(part.Name), o.staged(name))
 	}
+	failpoint.Reach("reopen.after-part")
 	return nil
 }
 

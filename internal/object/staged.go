@@ -1,6 +1,7 @@
 package object
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 // checkStaged looks at staged files.
@@ -67,5 +69,5 @@ func copySame(ctx context.Context, to *os.File, from io.Reader, part stint.Part)
 	if got := sum.Sum64(); n != part.Bytes || got != part.Sum {
 		return stint.Errorf(stint.Lost, "it has %d bytes with xxh3 %016x, was written with %d and %016x", n, got, part.Bytes, part.Sum)
 	}
-	return to.Sync()
+	return cmp.Or(failpoint.Error("adoption.before-sync"), to.Sync())
 }

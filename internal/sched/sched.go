@@ -147,28 +147,51 @@ func (b *board) give(d coord.Demand) {
 
 // eligible returns the nodes that may work for a demand: those that have what an
 // operation takes, do not cool down and may perform something of it, at most
-// MaxNodes, those that have work of it first.
+// MaxNodes.
 func (b *board) eligible(d coord.Demand) []*place {
 	var out []*place
-	loads := make(map[stint.NodeID]int, len(d.Loads))
 	for _, l := range d.Loads {
 		if p := b.byID[l.Node]; p != nil && d.Resources.FitIn(p.Slots, p.Memory) && !l.Cool && (l.Avoid == 0 || l.Avoid < d.Ready) {
 			out = append(out, p)
-			loads[l.Node] = l.Queued + l.Begun
 		}
 	}
 	if d.MaxNodes > 0 && len(out) > d.MaxNodes {
-		slices.SortStableFunc(out, func(x, y *place) int {
-			return cmp.Or(-cmp.Compare(min(loads[x.ID], 1), min(loads[y.ID], 1)), cmp.Compare(x.ID, y.ID))
-		})
-		out = out[:d.MaxNodes]
+		out = b.few(d, out)[:d.MaxNodes]
 	}
 	if n := len(out); n > 0 { // among equals it is another's turn in every round
-		turn := int(b.round % uint64(n))
+		turn := b.turn(n)
 		out = slices.Concat(out[turn:], out[:turn])
 	}
 	slices.SortStableFunc(out, func(x, y *place) int { return cmp.Compare(x.load*y.Slots, y.load*x.Slots) })
 	return out
+}
+
+// few puts those nodes first of which an execution that may have few is to have some:
+// those that have work of it, then those that may perform most of what is ready. If
+// something failed somewhere, it is another's turn in every round: the node that it is
+// to avoid need not be the only one that cannot perform it.
+func (b *board) few(d coord.Demand, nodes []*place) []*place {
+	loads := make(map[stint.NodeID]coord.Load, len(d.Loads))
+	for _, l := range d.Loads {
+		loads[l.Node] = l
+	}
+	slices.SortFunc(nodes, func(x, y *place) int { return cmp.Compare(x.ID, y.ID) })
+	if slices.ContainsFunc(d.Loads, func(l coord.Load) bool { return l.Avoid > 0 }) {
+		turn := b.turn(len(nodes))
+		nodes = slices.Concat(nodes[turn:], nodes[:turn])
+	}
+	busy := func(p *place) int { return min(loads[p.ID].Queued+loads[p.ID].Begun, 1) }
+	slices.SortStableFunc(nodes, func(x, y *place) int {
+		return cmp.Or(-cmp.Compare(busy(x), busy(y)), cmp.Compare(loads[x.ID].Avoid, loads[y.ID].Avoid))
+	})
+	return nodes
+}
+
+// turn is whose turn it is among n nodes: another's in every round, and now and then
+// in another order, so that what is tried again at equal distances comes to all.
+func (b *board) turn(n int) int {
+	const golden, stretch = 0x9e3779b97f4a7c15, 16
+	return int((b.round + b.round/stretch*golden>>32) % uint64(n))
 }
 
 // target is how many operations a node should have, in its slots and its queue.

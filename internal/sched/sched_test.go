@@ -65,6 +65,8 @@ func TestPlace(t *testing.T) {
 	some.Loads[0].Avoid = 3
 	alone := demand(execA, 0, 5, 9000, 0, 1, 0, 0)
 	alone.MaxNodes, alone.Loads[0].Avoid = 1, 5
+	shy := demand(execA, 0, 5, 9000, 0, 0, 0, 0)
+	shy.MaxNodes, shy.Loads[0].Avoid = 1, 3
 	unknown := demand(execA, 0, 10, 1000, 0, 0)
 	unknown.Loads[0].Node = "n9"
 	for _, c := range []struct {
@@ -74,6 +76,7 @@ func TestPlace(t *testing.T) {
 		want    string
 	}{
 		{"nothing is wanted", nodes(2), nil, ""},
+		{"of as many nodes as may, those that may perform most", nodes(2, 2), []coord.Demand{shy}, "A0 to n1 4"},
 		{"no node is there", nil, []coord.Demand{demand(execA, 0, 10, 0)}, ""},
 		{"long operations: one in each slot, one ahead of it", nodes(2), []coord.Demand{demand(execA, 0, 10, 9000, 0, 0)}, "A0 to n0 4"},
 		{"unknown operations are taken for long ones", nodes(2), []coord.Demand{demand(execA, 0, 10, 0, 0, 0)}, "A0 to n0 4"},

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"stint"
+	"stint/internal/failpoint"
 	"stint/internal/link"
 	"stint/internal/store"
 )
@@ -179,9 +180,11 @@ func (s *Server) changeCredentials(name string, change func(others []stint.Crede
 		return err
 	}
 	slices.SortFunc(sets, func(a, b stint.CredentialSet) int { return cmp.Compare(a.Name, b.Name) })
+	failpoint.Reach("credentials.before-telling")
 	c.put(sets, unreadable)
 	s.Access.SetCredentials(sets)
 	s.fleet.tellAll(link.ServerMessage{Credentials: c.message()})
+	failpoint.Reach("credentials.before-answer")
 	return nil
 }
 

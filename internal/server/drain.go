@@ -6,6 +6,7 @@ import (
 
 	"stint"
 	"stint/internal/coord"
+	"stint/internal/failpoint"
 )
 
 // Drain has a node get nothing new, and what only it holds copied away; by its
@@ -25,12 +26,14 @@ func (s *Server) Drain(ctx context.Context, id stint.NodeID, req stint.DrainRequ
 	if err := s.DB.Drain(ctx, s.epoch, id, !req.Undo, ask.By); err != nil {
 		return n, err
 	}
+	failpoint.Reach("drain.before-telling")
 	s.fleet.setDrain(ask)
 	for _, d := range s.fleet.liveDrives() {
 		if err := d.post(ctx, input{event: &coord.Event{Drain: &ask}}); err != nil && ctx.Err() != nil {
 			return n, ctx.Err()
 		}
 	}
+	failpoint.Reach("drain.before-answer")
 	s.want()
 	return s.node(id)
 }
@@ -48,6 +51,7 @@ func (s *Server) RemoveNode(ctx context.Context, id stint.NodeID) error {
 	if err := s.DB.RemoveNode(ctx, s.epoch, id); err != nil {
 		return err
 	}
+	failpoint.Reach("node-removal.before-telling")
 	s.declareGone(ctx, s.fleet.remove(id))
 	return nil
 }

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"stint"
 	"stint/internal/coord"
+	"stint/internal/failpoint"
 	"stint/internal/link"
 	"stint/internal/store"
 )
@@ -50,9 +52,11 @@ type drive struct {
 	errands   map[string]bool // ids of those under way
 	written   chan struct{}   // closed when its latest record is written, or was not to be; nil: none was begun
 	wake      int64
+	ahead     int64     // of the server's clock: that of an earlier owner was
 	saved     bool      // the record has a snapshot with every chunk
 	stale     bool      // the demands are to be published even if they are the same
 	reload    bool      // the record is to be read again
+	trouble   error     // why there is no state; nil: it was not read yet
 	unsaved   int       // records since the last snapshot
 	taken     int       // decisions of the scheduler that were acted on
 	looked    time.Time // when the state was asked which nodes are drained
@@ -136,9 +140,21 @@ func (d *drive) refuse(in input) {
 		d.taken++
 	}
 	if in.released != nil {
-		in.released(stint.Errorf(stint.Unavailable, "execution %s: its record cannot be read now; see the server's log", d.id))
+		in.released(&stint.Error{Code: stint.Unavailable, Message: fmt.Sprintf("execution %s: its record cannot be used now; see the server's log", d.id), Err: &noState{d.trouble}})
 	}
 }
+
+// noState says why an execution has no state in memory.
+type noState struct{ why error }
+
+func (e *noState) Error() string {
+	if e.why == nil {
+		return "it is being read"
+	}
+	return strings.Join(strings.Fields(e.why.Error()), " ")
+}
+
+func (e *noState) Unwrap() error { return e.why }
 
 // errDropped says that a commit did not succeed and the state is not to be used.
 var errDropped = errors.New("commit refused or unknown")
@@ -163,7 +179,9 @@ func (d *drive) guard(ctx context.Context) (err error) {
 // run drives the state until the execution is settled (nil) or the state must
 // be dropped (an error), or ctx ends.
 func (d *drive) run(ctx context.Context) error {
-	d.take(d.state.Resume(nowMillis()))
+	d.ahead = 0
+	d.ahead = max(d.state.Latest()-d.millis(), 0)
+	d.take(d.state.Resume(d.millis()))
 	if d.revive != nil {
 		d.step(input{event: d.revive})
 	}
@@ -193,7 +211,7 @@ func (d *drive) run(ctx context.Context) error {
 			return nil
 		}
 		if d.wake > 0 {
-			timer.Reset(time.Until(time.UnixMilli(d.wake)))
+			timer.Reset(time.Duration(d.wake-d.millis()) * time.Millisecond)
 		}
 		select {
 		case in := <-d.inbox:
@@ -210,6 +228,7 @@ func (d *drive) run(ctx context.Context) error {
 			for _, r := range d.results.take() {
 				delete(d.errands, r.ID)
 				d.step(input{event: &coord.Event{Result: &r}})
+				d.clearTheWay(&r)
 			}
 		case <-timer.C:
 			d.wake = 0
@@ -241,7 +260,7 @@ func (d *drive) step(in input) {
 	}
 	d.reload = d.reload || in.reload
 	if in.event != nil {
-		in.event.At = nowMillis()
+		in.event.At = d.millis()
 		if in.wish {
 			if err := d.state.Refusal(*in.event); err != nil {
 				in.released(err)
@@ -295,7 +314,7 @@ func (d *drive) commit(ctx context.Context) error {
 		if d.saved {
 			pack = d.state.Snapshot
 		}
-		snap, doc := pack(), d.state.Document(nowMillis())
+		snap, doc := pack(), d.state.Document(d.millis())
 		batch.Snapshot, batch.Document = &snap, &doc
 		d.saved, d.unsaved = true, 0
 	}
@@ -321,6 +340,7 @@ func (d *drive) land(err error) error {
 
 // release lets out what waited for a commit.
 func (d *drive) release(f *flight) {
+	failpoint.Reach("journal.before-messages")
 	for _, m := range f.messages {
 		if m.Reattach {
 			d.server.fleet.closeSession(m.Node, "a report is missing")
@@ -328,6 +348,7 @@ func (d *drive) release(f *flight) {
 		}
 		d.server.fleet.send(m.Node, d.id, d.linkMessages(m))
 	}
+	failpoint.Reach("journal.before-errands")
 	for _, id := range f.cancel {
 		delete(d.errands, id)
 		d.server.fleet.cancelErrand(id)
@@ -339,6 +360,7 @@ func (d *drive) release(f *flight) {
 		}
 	}
 	d.public.showDrained(f.drained)
+	failpoint.Reach("journal.before-answers")
 	for _, released := range f.released {
 		released(nil)
 	}
@@ -383,18 +405,36 @@ func (d *drive) dispatch(e coord.Dispatch) {
 		}
 		result := d.server.writeRecord(ctx, e.Errand, record)
 		if result.Error != nil && result.Error.Code == stint.Unavailable { // it is tried again
-			if err := d.withdrawUnused(ctx, e.Errand); err != nil {
-				d.server.Logger.WarnContext(ctx, "unused claim not withdrawn", "execution", string(d.id), "err", err)
-			}
+			d.tryWithdrawal(ctx, e.Errand.Generation)
 		}
 		d.removeUnwanted(ctx, e.Errand, result)
 		if over := d.server.refusedByEnd(ctx, e.Errand, result); over != nil {
 			_ = d.post(ctx, input{event: &coord.Event{Ended: over}}) // a drive that is gone begins again
 			return nil
 		}
+		failpoint.Reach("suspend.before-result")
 		results.put(result)
 		return nil
 	})
+}
+
+// clearTheWay takes back a claim of this service that came to nothing and kept a
+// node from an errand, which is tried again.
+func (d *drive) clearTheWay(r *stint.ErrandResult) {
+	if r.Error == nil || r.Error.Code != stint.Unavailable || !strings.HasPrefix(r.Error.Message, stint.ClaimUnused) {
+		return
+	}
+	generation := d.state.Generation()
+	d.server.spawn(func(ctx context.Context) error {
+		d.tryWithdrawal(ctx, generation)
+		return nil
+	})
+}
+
+func (d *drive) tryWithdrawal(ctx context.Context, generation uint64) {
+	if err := d.withdrawUnused(ctx, generation); err != nil {
+		d.server.Logger.WarnContext(ctx, "unused claim not withdrawn", "execution", string(d.id), "err", err)
+	}
 }
 
 // removeUnwanted removes a record that was on its way when its suspend was taken

@@ -7,6 +7,7 @@ import (
 
 	"stint"
 	"stint/internal/coord"
+	"stint/internal/failpoint"
 	"stint/internal/store"
 )
 
@@ -150,12 +151,14 @@ func (s *Server) enter(ctx context.Context, h home, next rebased) (stint.Executi
 		return stint.Execution{}, s.fleet.outputTaken(next.entry.Request.Output, holder)
 	}
 	begun := begunAt(next.state)
+	failpoint.Reach("elsewhere.after-carry-before-commit")
 	if _, err := s.DB.Create(ctx, next.entry, &begun); err != nil {
 		s.fleet.free(id)
 		return stint.Execution{}, err
 	}
 	d := newDrive(s, id)
 	d.adopt(next.entry, next.state, true)
+	failpoint.Reach("elsewhere.after-commit-before-start")
 	if err := s.start(ctx, d); err != nil {
 		return stint.Execution{}, committed(err)
 	}

@@ -31,6 +31,7 @@ func aDrive(t *testing.T) *drive {
 	}
 	d := newDrive(s, someID)
 	d.adopt(entry, coord.New(p, entry.Request, 1, entry.Created), false)
+	openRecord(t, d.server)
 	return d
 }
 

@@ -48,7 +48,7 @@ func TestAReportIsAcknowledgedOnlyWhenItIsCommitted(t *testing.T) {
 		other <- err
 	}()
 	n.await("an errand", func() bool {
-		return n.was(func(m link.ServerMessage) bool { return m.Errand != nil && m.Errand.Kind == stint.ErrandProbe })
+		return n.was(func(m link.ServerMessage) bool { return m.Errand != nil && m.Errand.Kind == stint.ErrandList })
 	})
 	n.with(func() {
 		if n.was(func(m link.ServerMessage) bool { return m.Ack != nil || m.Grant != nil }) || len(n.kept[id].reports) != 1 {

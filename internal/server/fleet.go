@@ -122,6 +122,7 @@ func (f *fleet) removeDrive(d *drive, keep, now int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	maps.DeleteFunc(f.kept, func(_ stint.ExecutionID, until int64) bool { return until <= now })
+	delete(f.kept, d.id) // it may have ended before, and have been retried
 	if keep > now {
 		f.kept[d.id] = keep
 	}

@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"stint"
 	"stint/internal/auth"
 	"stint/internal/link"
+	"stint/internal/memnet"
 	"stint/internal/object"
 	"stint/internal/wire"
 )
@@ -31,6 +33,8 @@ type node struct {
 	hello   link.Hello
 	keys    *auth.NodeIdentity
 	storage *object.Storage
+	net     *memnet.Network // in a bubble; nil: the machine's
+	beats   bool            // it says every now and then that it lives
 
 	mu      sync.Mutex
 	session *link.AgentSession
@@ -38,12 +42,14 @@ type node struct {
 	why     error         // the session ended
 	upTo    int           // grants of later stages are kept and not performed; -1: all are
 	heard   []link.ServerMessage
+	hearing func(link.ServerMessage) // what else is done about a message; nil: nothing
 	specs   map[stint.ExecutionID]*stint.Spec
 	kept    map[stint.ExecutionID]*kept
 	said    map[stint.ExecutionID]uint64           // reports made, of executions that were forgotten too
 	begun   map[string]int                         // performances by operation
 	output  map[stint.ExecutionID][]stint.StageOps // kept as a cache
 	errand  func(stint.Errand) *stint.ErrandResult
+	refuse  func(stint.Grant) *stint.Error // why a job is not performed; nil: it is
 }
 
 // kept is what a node knows of one execution.
@@ -68,7 +74,7 @@ func (s *site) node(name string) *node {
 	storage, err := new(object.Access).OpenStorage(s.t.Context(), s.url)
 	check(s.t, err)
 	n := &node{
-		t: s.t, keys: keys, storage: storage,
+		t: s.t, keys: keys, storage: storage, net: s.net, beats: s.net != nil,
 		hello: link.Hello{Version: "test", Node: id, Name: name, Incarnation: 1, Slots: 2, Cores: 2, Address: "127.0.0.1:9"},
 		begun: make(map[string]int), output: make(map[stint.ExecutionID][]stint.StageOps), upTo: lastStage,
 	}
@@ -122,6 +128,9 @@ func (n *node) dial(r *running) error {
 		h.Holdings = append(h.Holdings, holding)
 	}
 	dialer := link.Dialer{URL: "https://" + r.address, TLS: n.keys.LinkTLS()}
+	if n.net != nil {
+		dialer.DialContext = n.net.DialContext
+	}
 	session, _, err := dialer.Dial(context.WithoutCancel(n.t.Context()), h)
 	if err != nil {
 		return err
@@ -133,6 +142,9 @@ func (n *node) dial(r *running) error {
 		}
 	}
 	go n.listen(session, n.ended)
+	if n.beats {
+		go beat(session, n.ended)
+	}
 	return nil
 }
 
@@ -184,8 +196,24 @@ func (n *node) listen(session *link.AgentSession, ended chan<- struct{}) {
 			return
 		}
 		n.heard = append(n.heard, m)
+		if n.hearing != nil {
+			n.hearing(m)
+		}
 		n.take(m)
 		n.mu.Unlock()
+	}
+}
+
+// beat says that a node lives until its session ends.
+func beat(session *link.AgentSession, ended <-chan struct{}) {
+	tick := time.NewTicker(link.BeatInterval)
+	defer tick.Stop()
+	for session.Send(link.AgentMessage{Beat: &link.Beat{}}) == nil {
+		select {
+		case <-tick.C:
+		case <-ended:
+			return
+		}
 	}
 }
 
@@ -242,10 +270,24 @@ func (n *node) performAll() {
 				k.waiting = append(k.waiting, g)
 				continue
 			}
-			r := stint.Report{Begun: []stint.Begun{{Job: g.Job, Ops: g.Ops}}, Done: []stint.Done{n.perform(g)}}
+			r := stint.Report{Begun: []stint.Begun{{Job: g.Job, Ops: g.Ops}}}
+			if why := n.refusal(g); why != nil {
+				for op := g.Ops.From; op < g.Ops.To; op++ {
+					r.Failures = append(r.Failures, stint.Failure{Job: g.Job, Stage: g.Stage, Op: op, Attempt: g.Attempt, Node: n.id(), Error: why})
+				}
+			} else {
+				r.Done = []stint.Done{n.perform(g)}
+			}
 			n.report(id, r)
 		}
 	}
+}
+
+func (n *node) refusal(g stint.Grant) *stint.Error {
+	if n.refuse == nil {
+		return nil
+	}
+	return n.refuse(g)
 }
 
 // suspend returns what was granted and not performed. n.mu is held.
@@ -422,10 +464,27 @@ func (n *node) checkOwner(ctx context.Context, e stint.Errand) error {
 	for _, there := range list {
 		digits, ok := strings.CutPrefix(there.Key, "saved/"+string(e.Execution)+"/owner-")
 		if generation, err := strconv.ParseUint(digits, 10, 64); ok && err == nil && generation > max(e.Generation, 1) {
+			if n.serviceOf(ctx, e, generation) == n.serviceOf(ctx, e, max(e.Generation, 1)) {
+				return stint.Errorf(stint.Unavailable, "%sgeneration %d", stint.ClaimUnused, generation)
+			}
 			return stint.Errorf(stint.Conflict, "owned_elsewhere: generation %d was claimed", generation)
 		}
 	}
 	return nil
+}
+
+// serviceOf returns who has claimed a generation.
+func (n *node) serviceOf(ctx context.Context, e stint.Errand, generation uint64) string {
+	f, err := n.storageOf(ctx, e).Get(ctx, fmt.Sprintf("saved/%s/owner-%06d", e.Execution, generation))
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close() //nolint:errcheck // only read
+	var owner stint.Owner
+	if err := json.NewDecoder(f).Decode(&owner); err != nil {
+		return err.Error()
+	}
+	return owner.Service
 }
 
 func (n *node) storageOf(ctx context.Context, e stint.Errand) *object.Storage {

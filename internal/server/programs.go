@@ -15,6 +15,7 @@ import (
 
 	"stint"
 	"stint/internal/archive"
+	"stint/internal/failpoint"
 	"stint/internal/manifest"
 	"stint/internal/plan"
 	"stint/internal/store"
@@ -32,6 +33,7 @@ func (s *Server) UploadProgram(ctx context.Context, u stint.ProgramUpload) (stin
 		return stint.RegisteredProgram{}, uploadError(err)
 	}
 	defer received.discard()
+	failpoint.Reach("upload.after-receiving")
 	p, err := s.unpack(ctx, received, u)
 	if err != nil {
 		return stint.RegisteredProgram{}, uploadError(err)
@@ -39,6 +41,7 @@ func (s *Server) UploadProgram(ctx context.Context, u stint.ProgramUpload) (stin
 	if err := s.DB.SaveProgram(ctx, s.epoch, p.version); err != nil {
 		return stint.RegisteredProgram{}, err
 	}
+	failpoint.Reach("upload.before-answer")
 	s.Logger.InfoContext(ctx, "program uploaded", "count", len(p.version.Program.Files), "bytes", p.version.Size)
 	out := registered(p.version)
 	out.Warnings = p.warnings
@@ -78,6 +81,7 @@ func (s *Server) clearUploads() error {
 	if err := os.RemoveAll(s.Uploads); err != nil {
 		return fmt.Errorf("clear uploads: %w", err)
 	}
+	failpoint.Reach("upload.after-clearing")
 	if err := os.MkdirAll(s.Uploads, 0o700); err != nil {
 		return fmt.Errorf("clear uploads: %w", err)
 	}
@@ -205,6 +209,7 @@ func (s *Server) keepFiles(ctx context.Context, r received, c archive.Bundle, ch
 			return fmt.Errorf("keep file %.200q: %w", e.Name, err)
 		}
 		chosen[i].Digest = digest
+		failpoint.Reach("upload.after-file")
 		return nil
 	})
 	return size, err

@@ -24,7 +24,7 @@ type published struct {
 // publish shows the scheduler what the execution wants now, and others what they
 // need not ask for.
 func (d *drive) publish() {
-	demands := d.state.Demands(nowMillis())
+	demands := d.state.Demands(d.millis())
 	p := &d.public
 	p.mu.Lock()
 	p.status = d.state.Status()

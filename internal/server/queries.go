@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"strings"
 	"time"
@@ -74,6 +75,12 @@ func question[T any](ctx context.Context, d *drive, in input, look func(*coord.S
 func (s *Server) Show(ctx context.Context, id stint.ExecutionID) (stint.Execution, error) {
 	if d := s.fleet.drive(id); d != nil {
 		doc, err := d.ask(ctx, nil)
+		if why, without := errors.AsType[*noState](err); without {
+			doc, err = s.recorded(ctx, id, why, err)
+		}
+		if err == nil {
+			err = s.checkOwner(ctx)
+		}
 		if stint.CodeOf(err) != stint.NotFound {
 			return doc, err
 		}
@@ -83,6 +90,33 @@ func (s *Server) Show(ctx context.Context, id stint.ExecutionID) (stint.Executio
 		return stint.Execution{}, err
 	}
 	return s.documentOf(state), nil
+}
+
+// recorded returns the document about a live execution as it is recorded, while its
+// state is not in memory: what is committed can be read though nothing can be written.
+func (s *Server) recorded(ctx context.Context, id stint.ExecutionID, why *noState, refusal error) (stint.Execution, error) {
+	state, err := s.settled(ctx, id)
+	if err != nil {
+		return stint.Execution{}, refusal
+	}
+	doc := s.documentOf(state)
+	if !doc.Status.Final() {
+		doc.Waiting = "for its record, which cannot be used now: " + why.Error()
+	}
+	return doc, nil
+}
+
+// checkOwner refuses an answer from memory if another server has taken over the
+// record: that one may have shown what came later.
+func (s *Server) checkOwner(ctx context.Context) error {
+	epoch, err := s.DB.Epoch(ctx)
+	if err != nil {
+		return err
+	}
+	if epoch != s.epoch {
+		return &stint.Error{Code: stint.Unavailable, Err: errFenced, Message: errFenced.Error()}
+	}
+	return nil
 }
 
 // settled reads an execution that is not live from the record.

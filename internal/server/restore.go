@@ -20,19 +20,24 @@ func (s *Server) restore(ctx context.Context, l store.Loaded) (*coord.State, err
 	return s.restoreFrom(ctx, s.Storage, l)
 }
 
-// restoreFrom is [Server.restore] with the listing in some storage. A record that
-// makes no sense is an error, whatever it does to who reads it: the others are to
-// go on.
-func (*Server) restoreFrom(ctx context.Context, storage *object.Storage, l store.Loaded) (_ *coord.State, err error) {
+// restoreFrom is [Server.restore] with the listing in some storage.
+func (*Server) restoreFrom(ctx context.Context, storage *object.Storage, l store.Loaded) (*coord.State, error) {
+	listing, err := readListing(ctx, storage, l.Listing)
+	if err != nil {
+		return nil, err
+	}
+	return Replay(listing, l)
+}
+
+// Replay makes the state of what the record holds of an execution and of the
+// listing of its input. A record that makes no sense is an error, whatever it does
+// to who reads it: the others are to go on.
+func Replay(listing stint.Listing, l store.Loaded) (_ *coord.State, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = stint.Errorf(stint.Internal, "record of execution %s: makes no sense: %v", l.ID, r)
 		}
 	}()
-	listing, err := readListing(ctx, storage, l.Listing)
-	if err != nil {
-		return nil, err
-	}
 	p, err := plan.Make(l.ID, l.Request, listing, l.Choice)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 
 	"stint"
 	"stint/internal/coord"
+	"stint/internal/failpoint"
 	"stint/internal/store"
 )
 
@@ -143,6 +144,7 @@ func (s *Server) resumeSuspending(ctx context.Context, d *drive, was standing, r
 		return out, err
 	}
 	ctx = context.WithoutCancel(ctx)
+	failpoint.Reach("suspend.after-claim-before-going-on")
 	out.Execution, err = d.wish(ctx, &coord.Event{Resume: &coord.ResumeAsk{Generation: generation, Nodes: req.Nodes, Slots: req.Slots}})
 	if err != nil && generation > 0 && stint.CodeOf(err) != stint.Unknown {
 		err = errors.Join(err, s.withdraw(ctx, h, was.id, generation))
@@ -220,6 +222,7 @@ func (s *Server) resume(ctx context.Context, r resumption, req stint.ResumeReque
 	if err := s.claimRecord(ctx, r.home, r.was, ask.Generation); err != nil {
 		return out, err
 	}
+	failpoint.Reach("resume.after-claim-before-commit")
 	// From here on it is ours: that the caller has left does not matter.
 	ctx = context.WithoutCancel(ctx)
 	ev := coord.Event{Resume: &ask}
@@ -227,6 +230,7 @@ func (s *Server) resume(ctx context.Context, r resumption, req stint.ResumeReque
 		ev = coord.Event{Schedule: scheduleOf(req)}
 	}
 	out.Execution, err = s.goOn(ctx, r, ev)
+	failpoint.Reach("resume.before-answer")
 	switch {
 	case err != nil && stint.CodeOf(err) != stint.Unknown:
 		err = errors.Join(err, s.withdraw(ctx, r.home, r.was.id, ask.Generation))

@@ -54,8 +54,15 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	drafts, err := s.DB.Drafts(ctx)
+	if err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.DB.Run(ctx) })
+	for _, d := range drafts {
+		group.Go(func() error { return s.clearDraft(ctx, d) })
+	}
 	for _, id := range ids {
 		d := newDrive(s, id)
 		if err := s.reload(ctx, d); err != nil {
@@ -132,6 +139,7 @@ func (s *Server) runDrive(ctx context.Context, d *drive) error {
 				s.Logger.WarnContext(ctx, "state dropped", "execution", string(d.id), "err", err)
 			}
 			d.drop()
+			d.trouble = err
 			if time.Since(began) > most {
 				wait = firstWait
 			}
@@ -146,6 +154,7 @@ func (s *Server) runDrive(ctx context.Context, d *drive) error {
 		case errors.Is(err, errFenced):
 			return err
 		case err != nil:
+			d.trouble = err
 			s.quarantined(ctx, d, err)
 		default:
 			s.fleet.closeSessions("the record of an execution was read again")

@@ -15,6 +15,7 @@ import (
 	"github.com/zeebo/blake3"
 
 	"stint"
+	"stint/internal/failpoint"
 	"stint/internal/object"
 	"stint/internal/store"
 )
@@ -146,7 +147,12 @@ func (s *Server) claim(ctx context.Context, h home, id stint.ExecutionID, genera
 	if err != nil {
 		return err
 	}
+	if err := s.checkOwner(ctx); err != nil { // it would be in the way of the process that has taken over
+		return err
+	}
+	failpoint.Reach("claim.before-create")
 	err = h.storage.Create(ctx, ownerKey(id, generation), bytes.NewReader(b))
+	failpoint.Reach("claim.after-create")
 	if stint.CodeOf(err) != stint.Conflict {
 		return err
 	}
@@ -163,6 +169,7 @@ func (s *Server) withdraw(ctx context.Context, h home, id stint.ExecutionID, gen
 	if err != nil || o.owner.Generation != generation || o.owner.Service != s.serviceName() {
 		return err
 	}
+	failpoint.Reach("claim.before-withdrawal")
 	return h.storage.Delete(ctx, ownerKey(id, generation))
 }
 
@@ -212,6 +219,7 @@ func (s *Server) writeRecord(ctx context.Context, e stint.Errand, r savedRecord)
 		if err := s.assertOwner(ctx, h, r); err != nil {
 			return err
 		}
+		failpoint.Reach("suspend.after-claim-before-record")
 		entry := store.Entry{Request: r.body.Request, Listing: r.body.Listing}
 		if err := s.carry(ctx, home{storage: s.Storage}, h, entry); err != nil {
 			return err
@@ -220,21 +228,25 @@ func (s *Server) writeRecord(ctx context.Context, e stint.Errand, r savedRecord)
 		if err != nil {
 			return err
 		}
+		if err := s.checkOwner(ctx); err != nil { // of this service another process may write it, from a later state
+			return err
+		}
 		return h.storage.Put(ctx, recordKey(e.Execution, r.summary.Generation), bytes.NewReader(b))
 	}()
 	return stint.ErrandResult{ID: e.ID, Error: stint.AsError(err)}
 }
 
 // withdrawUnused takes back a claim of this service that is higher than what the
-// execution is in, which nobody will use any more.
-func (d *drive) withdrawUnused(ctx context.Context, e stint.Errand) error {
+// execution is in, which nobody will use any more. One of an execution that is
+// suspended may be what it is to go on under.
+func (d *drive) withdrawUnused(ctx context.Context, generation uint64) error {
 	release, err := d.server.fleet.seize(d.id)
 	if err != nil {
 		return nil // somebody is about to use it
 	}
 	defer release()
 	was, err := d.standing(ctx)
-	if err != nil || was.doc.Status != stint.Suspending || was.generation != e.Generation {
+	if err != nil || was.doc.Status == stint.Suspended || was.generation != generation {
 		return err
 	}
 	h, err := d.server.openHome(ctx, was.home)

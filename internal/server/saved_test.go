@@ -16,6 +16,20 @@ import (
 
 const someID = stint.ExecutionID("x-aaaaaaaaaaaaaaaa")
 
+// openRecord gives a server a record of its own.
+func openRecord(t *testing.T, s *Server) {
+	t.Helper()
+	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "record.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() }) // nothing is written that is looked at
+	if s.epoch, err = db.TakeOver(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.DB = db
+}
+
 // services makes services of their own that share one long-term storage, which
 // is the first one's system storage.
 func services(t *testing.T, n int) (list []*Server, shared home, path string) {
@@ -34,6 +48,7 @@ func services(t *testing.T, n int) (list []*Server, shared home, path string) {
 			}
 		}
 		s.Ready()
+		openRecord(t, s)
 		list = append(list, s)
 	}
 	return list, home{storage: storage, url: "file://" + path}, path

@@ -55,12 +55,14 @@ type Server struct {
 	wanted      chan struct{}                    // demands changed; room for one
 	noticed     chan struct{}                    // a node is lost; room for one
 	tasks       chan func(context.Context) error // that Run is to run
+	began       time.Time
+	clock       steady
 }
 
 // Ready is closed when executions can be accepted.
 func (s *Server) Ready() <-chan struct{} {
 	s.once.Do(func() {
-		s.ready = make(chan struct{})
+		s.ready, s.began = make(chan struct{}), time.Now()
 		s.ending, s.done = make(chan struct{}), make(chan struct{})
 		s.wanted = make(chan struct{}, 1)
 		s.noticed = make(chan struct{}, 1)

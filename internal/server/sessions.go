@@ -8,6 +8,7 @@ import (
 
 	"stint"
 	"stint/internal/coord"
+	"stint/internal/failpoint"
 	"stint/internal/link"
 )
 
@@ -30,6 +31,7 @@ func (s *Server) Accept(ctx context.Context, session *link.Session) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Reach("node.before-welcome")
 	if len(replaced) > 0 {
 		s.fleet.markLost(replaced)
 		signal(s.noticed)
@@ -38,6 +40,7 @@ func (s *Server) Accept(ctx context.Context, session *link.Session) error {
 	if err := session.Send(link.ServerMessage{Welcome: &welcome}); err != nil {
 		return err
 	}
+	failpoint.Reach("node.after-welcome")
 	attached, drives, err := s.fleet.attach(doc, session)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"stint"
 	"stint/internal/auth"
 	"stint/internal/link"
+	"stint/internal/memnet"
 	"stint/internal/object"
 	"stint/internal/server"
 	"stint/internal/store"
@@ -29,6 +30,8 @@ type site struct {
 	record string // path
 	url    string // of system storage
 	ca     *auth.CA
+	net    *memnet.Network                   // in a bubble; nil: the machine's
+	api    func(*server.Server) http.Handler // nil: there is none
 }
 
 func newSite(t *testing.T) *site {
@@ -80,7 +83,7 @@ func (s *site) serve(set func(*server.Server)) *running {
 	}
 	ctx, r.cancel = context.WithCancel(ctx)
 	go func() { r.ended <- r.Run(ctx) }()
-	r.listen(s.ca)
+	r.listen(s)
 	s.t.Cleanup(r.stop)
 	select {
 	case <-r.Ready():
@@ -91,18 +94,29 @@ func (s *site) serve(set func(*server.Server)) *running {
 	return r
 }
 
-func (r *running) listen(ca *auth.CA) {
+func (r *running) listen(s *site) {
 	r.t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := s.listen()
 	check(r.t, err)
 	r.address = listener.Addr().String()
-	config, err := ca.ServerTLS([]string{"127.0.0.1"})
+	config, err := s.ca.ServerTLS([]string{"127.0.0.1"})
 	check(r.t, err)
 	mux := http.NewServeMux()
 	mux.Handle(link.NewHandler(auth.PeerNode, r.Accept))
+	if s.api != nil {
+		mux.Handle("/", s.api(r.Server))
+	}
 	r.port = &http.Server{Handler: mux, TLSConfig: config, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	link.ConfigureServer(r.port)
 	go r.port.ServeTLS(listener, "", "") //nolint:errcheck // it ends when the port is closed
+}
+
+// listen takes a port for a server.
+func (s *site) listen() (net.Listener, error) {
+	if s.net != nil {
+		return s.net.Listen(bubblePort)
+	}
+	return net.Listen("tcp", "127.0.0.1:0")
 }
 
 // stop ends the server and closes its record.

@@ -14,6 +14,7 @@ import (
 
 	"stint"
 	"stint/internal/coord"
+	"stint/internal/failpoint"
 	"stint/internal/plan"
 	"stint/internal/store"
 	"stint/internal/wire"
@@ -87,9 +88,9 @@ func (s *Server) prepare(ctx context.Context, id stint.ExecutionID, req stint.Re
 		return made, err
 	}
 	req = made.entry.Request
+	failpoint.Reach("submit.after-list-before-probe")
 	// Its outcome is waited for even if the caller has left: it leaves a folder.
-	probe := stint.Errand{ID: string(id) + "/probe", Kind: stint.ErrandProbe, Execution: id, Output: req.Output, Overwrite: req.Overwrite}
-	if _, err = s.runErrand(context.WithoutCancel(ctx), probe, ""); err != nil {
+	if err = s.probe(context.WithoutCancel(ctx), id, req); err != nil {
 		return made, err
 	}
 	if made.was != nil {
@@ -183,6 +184,7 @@ func (s *Server) record(ctx context.Context, made draft) (stint.Execution, error
 	} else {
 		state = coord.New(made.plan, entry.Request, s.epoch, entry.Created)
 	}
+	failpoint.Reach("submit.before-record")
 	created, err := s.create(context.WithoutCancel(ctx), entry, begun)
 	if stint.CodeOf(err) == stint.Unknown {
 		return stint.Execution{}, err
@@ -198,7 +200,9 @@ func (s *Server) record(ctx context.Context, made draft) (stint.Execution, error
 	queued := state.Document(entry.Created)
 	d := newDrive(s, entry.ID)
 	d.adopt(entry, state, begun != nil)
+	failpoint.Reach("submit.before-begin")
 	if doc, err := s.begin(ctx, d); err == nil {
+		failpoint.Reach("submit.before-answer")
 		return doc, nil
 	}
 	return queued, nil // it is recorded; if not here, it begins with the next server
@@ -225,14 +229,6 @@ func (s *Server) create(ctx context.Context, entry store.Entry, begun *store.Beg
 		return "", stint.Errorf(stint.Unavailable, "the submission was not recorded: %w", err)
 	}
 	return "", err
-}
-
-// discard clears what a probe left for a submission that did not happen.
-func (s *Server) discard(ctx context.Context, entry store.Entry) {
-	e := stint.Errand{ID: string(entry.ID) + "/clear", Kind: stint.ErrandClear, Execution: entry.ID, Output: entry.Request.Output}
-	if _, err := s.runErrand(context.WithoutCancel(ctx), e, ""); err != nil {
-		s.Logger.WarnContext(ctx, "staging folder left behind", "execution", string(entry.ID), "path", entry.Request.Output, "err", err)
-	}
 }
 
 // check refuses what can be refused without looking at any data.
@@ -403,7 +399,9 @@ func (s *Server) runErrand(ctx context.Context, e stint.Errand, target stint.Nod
 // PutFile keeps the bytes of r under their digest; r fails at its end if the
 // bytes have another one.
 func (s *Server) PutFile(ctx context.Context, digest stint.Digest, r io.Reader) error {
-	return s.Storage.Put(ctx, fileKey(digest), r)
+	err := s.Storage.Put(ctx, fileKey(digest), r)
+	failpoint.Reach("file.before-answer")
+	return err
 }
 
 func readAll(r io.Reader, most int64) ([]byte, error) {

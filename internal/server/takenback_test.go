@@ -77,3 +77,20 @@ func TestASuspendEndsThoughAClaimOfOursCameToNothing(t *testing.T) {
 	r.mustResume(id, stint.ResumeRequest{})
 	r.awaitStatus(id, stint.Completed)
 }
+
+// A process whose time is over may claim after the one that took over has resumed.
+func TestAnExecutionEndsThoughAClaimOfOursCameToNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	r := s.serve(nil)
+	n := s.node("a").attach(r)
+	id := r.mapped(s, n, 10)
+	r.suspend(id)
+	r.mustResume(id, stint.ResumeRequest{})
+	s.claimAgain(id)
+	n.work()
+	r.awaitStatus(id, stint.Completed)
+	if left := s.saved(id); len(left) > 0 {
+		t.Errorf("left in long-term storage: %v", left)
+	}
+}

@@ -5,6 +5,7 @@ import (
 
 	"stint"
 	"stint/internal/agent"
+	"stint/internal/coord"
 )
 
 // agentProcess is one life of an agent: its ledger, its slots, its session.
@@ -19,15 +20,18 @@ type agentProcess struct {
 	session     *session // nil: none
 	dead        bool
 	flushing    bool
-	errands     []string // ids of those in progress
-	forgets     int      // how often something was forgotten
+	errands     []string                  // ids of those in progress
+	forgot      map[stint.ExecutionID]int // how often each execution was forgotten
+	forgets     int                       // how often something was forgotten
 	results     []*stint.ErrandResult
 	forgotten   map[stint.ExecutionID]bool
+	specs       map[stint.ExecutionID]*planned
 }
 
 // order is an operation on its way to a slot.
 type order struct {
 	execution stint.ExecutionID
+	plan      *planned
 	grant     *stint.Grant
 	op        uint32
 	inputs    [][]content // by edge
@@ -58,7 +62,7 @@ func (a *agentProcess) dial() {
 			return
 		}
 		server := a.machine.service.server
-		if server == nil || a.machine.linkUp > w.now {
+		if server == nil || server.paused > w.now || max(a.machine.linkUp, a.machine.upCut, a.machine.downCut) > w.now {
 			a.dial()
 			return
 		}
@@ -81,7 +85,7 @@ func (a *agentProcess) dial() {
 func (a *agentProcess) checkCopies(holdings []stint.Holding) {
 	for _, h := range holdings {
 		for _, key := range a.machine.folder.copies {
-			if key.execution == h.Execution && a.machine.folder.blocks[key].whole() && !hasOp(h.Copies, key.stage, key.op) {
+			if key.execution == h.Execution && !a.world.runOf(h.Execution).retried && a.machine.folder.blocks[key].whole() && !hasOp(h.Copies, key.stage, key.op) {
 				a.world.breaks("copies", "%s does not announce its copy of operation %d of stage %d", a.machine.folder.node, key.op, key.stage)
 			}
 		}
@@ -98,12 +102,16 @@ func (a *agentProcess) detached(s *session) {
 // arrived takes in what the server said.
 func (a *agentProcess) arrived(m toAgent) {
 	x := m.execution
+
 	switch msg := m.message; {
 	case m.errand != nil:
 		a.run(*m.errand)
 	case msg.Grant != nil:
 		if ok, _ := a.ledger.Accept(*msg.Grant); ok {
 			delete(a.forgotten, x)
+			a.world.passes(starting, a.machine.service, a.machine)
+			a.specs[x] = m.spec
+			a.machine.folder.reopen(x)
 		} else {
 			a.world.count(grantRepeated)
 		}
@@ -121,7 +129,7 @@ func (a *agentProcess) arrived(m toAgent) {
 	case len(msg.Drop) > 0:
 		a.drop(x, msg.Drop)
 	case msg.Forget != nil:
-		a.forget(x)
+		a.forget(x, msg.Forget)
 	}
 	a.pump()
 	a.flush()
@@ -141,7 +149,7 @@ func (a *agentProcess) resend(x stint.ExecutionID, missed []stint.StageOps) {
 			}
 		}
 		if !a.forgotten[x] {
-			a.ledger.Again(x, list)
+			a.ledger.Again(x, missed, list)
 		}
 		a.flush()
 	})
@@ -150,7 +158,7 @@ func (a *agentProcess) resend(x stint.ExecutionID, missed []stint.StageOps) {
 // completion finds the last completion of an operation in the logs.
 func (f *folder) completion(x stint.ExecutionID, stage int, op uint32) (d stint.Done, found bool) {
 	for _, log := range f.logs {
-		for _, r := range log.records {
+		for _, r := range log.readable() {
 			if log.execution != x || r.done == nil || r.grant.Stage != stage || r.op != op {
 				continue
 			}
@@ -163,16 +171,19 @@ func (f *folder) completion(x stint.ExecutionID, stage int, op uint32) (d stint.
 	return d, found
 }
 
-// forget stops and removes everything of an execution.
-func (a *agentProcess) forget(x stint.ExecutionID) {
+// forget stops everything of an execution, and removes it but for blocks that are
+// to be kept.
+func (a *agentProcess) forget(x stint.ExecutionID, f *coord.Forget) {
 	a.forgotten[x] = true
+	a.forgot[x]++
 	a.forgets++
+	a.world.passes(collecting, a.machine.service, a.machine)
 	a.ledger.Forget(x)
 	a.ready = slices.DeleteFunc(a.ready, func(o *order) bool { return o.execution == x })
 	for _, s := range a.slots {
 		s.forget(x)
 	}
-	a.machine.folder.remove(x)
+	a.settle(x, f)
 }
 
 // flush sends what there is to tell, a little later.
@@ -196,6 +207,9 @@ func (a *agentProcess) tell() {
 			r, ok := a.ledger.Report(x)
 			if !ok {
 				break
+			}
+			if r.Done != nil {
+				a.world.passes(reporting, a.machine.service, a.machine)
 			}
 			a.session.sendUp(toServer{report: r})
 			if a.world.happens(messageRepeated) {
@@ -221,7 +235,7 @@ func (a *agentProcess) pump() {
 			break
 		}
 		for op := r.Ops.From; op < r.Ops.To; op++ {
-			a.prepare(&order{execution: x, grant: r.Grant, op: op})
+			a.prepare(&order{execution: x, plan: a.specs[x], grant: r.Grant, op: op})
 		}
 	}
 	for _, s := range a.slots {

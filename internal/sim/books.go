@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"slices"
+
 	"stint"
 	"stint/internal/coord"
 )
@@ -9,13 +11,15 @@ import (
 // after the other, and what workers wrote. They know the protocol's rules and
 // nothing of how the cores keep them.
 type books struct {
-	world *world
-	all   []*book
+	world  *world
+	all    []*book
+	drafts []*run // submissions that are not recorded
 }
 
 // book is what follows from the committed records of one execution.
 type book struct {
 	run       *run
+	plan      *planned
 	row       *row
 	service   *service
 	ops       [][]opEntry
@@ -31,8 +35,15 @@ type book struct {
 	held       map[stint.JobID]bool
 	closed     stint.JobID // jobs up to this one are of an earlier stint: nothing more is heard of them
 	latest     stint.JobID
-	resumed    uint64 // version of the latest resume
-	terminated bool   // somebody was told that it is being terminated
+	resumed    uint64         // version of the latest resume
+	terminated bool           // somebody was told that it is being terminated
+	sums       []stint.OpDone // what counts, by stage
+	numbers    [2]int64       // the counters
+	blamed     int64          // attempts that failed and that a record tells of
+	mixed      bool           // something was made of output that failed later
+	redone     [][]bool       // what a retry performs, as of a version
+	redoneAt   uint64
+	renumbered bool // nodes may have what is called as output of now, and is not
 }
 
 // told is what people were shown last.
@@ -49,39 +60,49 @@ type opEntry struct {
 	begun    bool
 	lost     bool // done, and the output is on no node
 	everDone bool
-	failed   int
+	counted  bool
+	made     bool   // performed by this execution
+	gaveUp   bool   // it has failed for good
+	failures int    // attempts that failed, since it was completed or given up
+	lostTo   int    // attempts that were lost to machines
+	notYet   int64  // when it may be tried again, in milliseconds since 1970
 	part     string // that the completion which counts has staged
 
-	copies     []stint.NodeID // that have the output beside node
-	packs      []string       // keys of those with the output
-	heldBy     stint.JobID    // that it was of when the job was suspended; 0: none
-	checkpoint string         // key of what an interrupted attempt left
-	doubted    bool           // attempts from the checkpoint have failed
+	copies     []stint.NodeID    // that have the output beside node
+	packs      []string          // keys of those with the output
+	renamed    bool              // node has it under the name that it had in the execution it was taken over from
+	names      map[string]uint32 // by key: what it is called in a pack that was taken over, if not as here
+	heldBy     stint.JobID       // that it was of when the job was suspended; 0: none
+	checkpoint string            // key of what an interrupted attempt left
+	doubted    bool              // attempts from the checkpoint have failed
 }
 
 type nodeEntry struct {
 	incarnation stint.Incarnation
 	seq         uint64
 	lost        bool
-	gap         bool // it was told to forget: reports are missing
-	voided      map[stint.JobID]bool
+	gap         bool                          // it was told to forget: reports are missing
+	outdated    bool                          // nothing that it says counts before it speaks of a job of now
+	voided      map[stint.JobID][]stint.Range // operations of jobs it does not have any more, of whose attempts it may still tell
 }
 
 // attempt names one performance of an operation by its job, which is granted
 // once, and its number.
 type attempt [2]uint32
 
-func (b *books) open(v *service, r *run, at *row) {
+func (b *books) open(v *service, r *run, at *row) *book {
 	e := &book{
-		run: r, row: at, service: v, jobs: make(map[stint.JobID]coord.GrantRecord), nodes: make(map[stint.NodeID]*nodeEntry),
+		run: r, plan: at.plan, row: at, service: v, jobs: make(map[stint.JobID]coord.GrantRecord), nodes: make(map[stint.NodeID]*nodeEntry),
 		attempts: make(map[attempt]bool), status: stint.Queued, held: make(map[stint.JobID]bool),
 	}
-	for _, st := range r.plan.Spec.Stages {
+	for _, st := range at.plan.Spec.Stages {
 		e.ops = append(e.ops, make([]opEntry, st.Operations))
+		e.sums = append(e.sums, stint.OpDone{})
 		e.performed = append(e.performed, 0)
 	}
 	at.book = e
 	b.all = append(b.all, e)
+	return e
 }
 
 // stopped reports whether nothing is dispatched any more.
@@ -106,9 +127,9 @@ func (b *books) take(e *book, rec coord.Record) {
 	case rec.Attach != nil:
 		b.enterAttach(e, rec.Attach)
 	case rec.Grant != nil:
-		b.enterGrant(e, rec.Grant)
+		b.enterGrant(e, rec.At, rec.Grant)
 	case rec.Report != nil:
-		b.enterReport(e, rec.Report)
+		b.enterReport(e, rec.At, rec.Report)
 	case rec.Gone != nil:
 		n := e.node(rec.Gone.Node)
 		b.void(e, rec.Gone.Node)
@@ -126,7 +147,7 @@ func (b *books) take(e *book, rec coord.Record) {
 func (e *book) node(id stint.NodeID) *nodeEntry {
 	n := e.nodes[id]
 	if n == nil {
-		n = &nodeEntry{voided: make(map[stint.JobID]bool)}
+		n = &nodeEntry{voided: make(map[stint.JobID][]stint.Range), outdated: e.renumbered}
 		e.nodes[id] = n
 		e.order = append(e.order, id)
 	}
@@ -134,7 +155,8 @@ func (e *book) node(id stint.NodeID) *nodeEntry {
 }
 
 func (b *books) enterStatus(e *book, s *coord.StatusRecord) {
-	if e.status.Final() && s.Status != e.status {
+	retried := e.status == stint.CompletedErrors && s.Status == stint.InProgress && e.run.retried
+	if e.status.Final() && s.Status != e.status && !retried {
 		b.world.breaks("final", "%s was %s and is %s", e.run.id, e.status, s.Status)
 	}
 	if e.status == stint.Terminating && s.Status != stint.Terminated && s.Status != stint.Terminating {
@@ -148,6 +170,10 @@ func (b *books) enterStatus(e *book, s *coord.StatusRecord) {
 		if !e.run.committed {
 			b.world.breaks("output", "%s is completed without an output", e.run.id)
 		}
+	case s.Status == stint.CompletedErrors:
+		b.enterErrors(e)
+	case retried:
+		b.enterRetry(e)
 	case s.Status == stint.Suspended:
 		b.enterSuspended(e)
 	case s.Status == stint.InProgress && before == stint.Suspended:
@@ -161,7 +187,7 @@ func (b *books) enterStatus(e *book, s *coord.StatusRecord) {
 	}
 }
 
-func (b *books) enterGrant(e *book, g *coord.GrantRecord) {
+func (b *books) enterGrant(e *book, at int64, g *coord.GrantRecord) {
 	n := e.node(g.Node)
 	if e.stopped() {
 		b.world.breaks("grant", "%s was granted when %s was %s", g.Job, e.run.id, e.status)
@@ -182,6 +208,12 @@ func (b *books) enterGrant(e *book, g *coord.GrantRecord) {
 		if o.done {
 			b.world.breaks("grant", "operation %d of stage %d is done on %s and went to %s", op, g.Stage, o.node, g.Node)
 		}
+		if o.gaveUp {
+			b.world.breaks("errors", "operation %d of stage %d has failed for good and went to %s", op, g.Stage, g.Node)
+		}
+		if at < o.notYet {
+			b.world.breaks("errors", "operation %d of stage %d went to %s in %s, %d ms before its time", op, g.Stage, g.Node, g.Job, o.notYet-at)
+		}
 		if e.held[o.heldBy] {
 			b.world.breaks("held", "operation %d of stage %d is held back with %s and went to %s in %s", op, g.Stage, o.heldBy, g.Node, g.Job)
 		}
@@ -197,13 +229,14 @@ func (b *books) enterGrant(e *book, g *coord.GrantRecord) {
 
 // hasInputs reports whether all that an operation reads is done.
 func (e *book) hasInputs(k int, op uint32) bool {
-	for _, into := range e.run.into(k) {
+	for i := range e.plan.into[k] {
+		into := &e.plan.into[k][i]
 		if into.from < 0 {
 			continue
 		}
-		reads := e.run.read(&into, op)
+		reads := e.plan.read(into, op)
 		for n := reads.From; n < reads.To; n++ {
-			if o := &e.ops[into.from][n]; !o.done || o.lost && len(o.packs) == 0 {
+			if o := &e.ops[into.from][n]; !o.gaveUp && (!o.done || o.lost && len(o.packs) == 0) {
 				return false
 			}
 		}
@@ -211,12 +244,17 @@ func (e *book) hasInputs(k int, op uint32) bool {
 	return true
 }
 
-func (b *books) enterReport(e *book, r *stint.Report) {
+func (b *books) enterReport(e *book, at int64, r *stint.Report) {
 	n := e.node(r.Node)
 	if r.Incarnation != n.incarnation || r.Seq <= n.seq || r.Seq != n.seq+1 && !n.gap {
 		b.world.breaks("ack", "report %d of incarnation %d of %s was taken in after %d of %d", r.Seq, r.Incarnation, r.Node, n.seq, n.incarnation)
 	}
 	n.seq, n.gap = r.Seq, n.gap && !e.isOfNow(r)
+	if n.outdated {
+		if n.outdated = !e.speaksOfJobs(r); n.outdated {
+			return
+		}
+	}
 	for _, begun := range r.Begun {
 		for op := begun.Ops.From; op < begun.Ops.To; op++ {
 			b.tell(e, r.Node, begun.Job, op)
@@ -234,10 +272,7 @@ func (b *books) enterReport(e *book, r *stint.Report) {
 		b.tell(e, r.Node, f.Job, f.Op)
 		if o := b.granted(e, f.Job, f.Op); o != nil && o.node == r.Node {
 			e.leave(o)
-			o.doubted = true
-			if f.Error.Code == stint.Failed {
-				o.failed++
-			}
+			b.enterFailure(e, at, e.jobs[f.Job].Stage, &f)
 		}
 	}
 	for _, back := range r.Returned {
@@ -255,6 +290,20 @@ func (b *books) enterReport(e *book, r *stint.Report) {
 	b.takeBad(e, r.Bad)
 	if r.Verified != nil {
 		b.lose(e, r.Node, func(k int, op uint32) bool { return hasOp(r.Verified.Lost, k, op) })
+		b.takeUntold(e, r)
+	}
+}
+
+// takeUntold frees what a node announced as completed and cannot report any more.
+func (b *books) takeUntold(e *book, r *stint.Report) {
+	for k := range e.ops {
+		for n := range e.ops[k] {
+			if o := &e.ops[k][n]; o.taken && o.node == r.Node && hasOp(r.Verified.Lost, k, uint32(n)) {
+				b.world.count(untold)
+				o.taken = false
+				e.leave(o)
+			}
+		}
 	}
 }
 
@@ -294,13 +343,16 @@ func (*books) granted(e *book, id stint.JobID, op uint32) *opEntry {
 func (b *books) enterDone(e *book, r *stint.Report, d *stint.Done, op uint32) {
 	b.tell(e, r.Node, d.Job, op)
 	o := &e.ops[d.Stage][op]
-	free := o.job == 0 && !o.taken && d.Job > e.closed
+	free := o.job == 0 && !o.taken && !o.gaveUp && d.Job > e.closed
 	own := o.node == r.Node && (o.job == d.Job || o.taken)
 	if o.done || !free && !own {
 		b.world.count(superseded)
 		return
 	}
-	*o = opEntry{done: true, node: r.Node, everDone: true, failed: o.failed, part: partOf(d, op)}
+	if !o.counted {
+		b.countDone(e, d, op)
+	}
+	*o = opEntry{done: true, node: r.Node, everDone: true, counted: true, made: true, part: partOf(d, op)}
 }
 
 func partOf(d *stint.Done, op uint32) string {
@@ -318,16 +370,43 @@ func (b *books) tell(e *book, node stint.NodeID, id stint.JobID, op uint32) {
 	if told, begun := e.attempts[key]; !begun || told || id <= e.closed {
 		return
 	}
-	e.attempts[key] = true
-	e.performed[e.jobs[id].Stage]++
-	if e.node(node).voided[id] {
+	if ops, voided := e.node(node).voided[id]; voided {
+		if !stint.RangesContain(ops, op) {
+			b.world.count(toldTooLate)
+			return
+		}
 		b.world.count(toldLate)
 	}
+	e.attempts[key] = true
+	e.performed[e.jobs[id].Stage]++
+}
+
+// settleAttempts notes that a node is back, and has told of all that it had begun. What
+// it completed it is asked for; of other attempts nothing counts any more, although an
+// older copy of its folder may tell of them.
+func (n *nodeEntry) settleAttempts(e *book, completed []stint.StageOps) {
+	for id, ops := range n.voided {
+		n.voided[id] = slices.DeleteFunc(each(ops), func(r stint.Range) bool { return !hasOp(completed, e.jobs[id].Stage, r.From) })
+	}
+}
+
+// each lists operations one by one.
+func each(ops []stint.Range) (list []stint.Range) {
+	for _, r := range ops {
+		for op := r.From; op < r.To; op++ {
+			list = append(list, stint.Range{From: op, To: op + 1})
+		}
+	}
+	return list
 }
 
 func (b *books) enterAttach(e *book, a *coord.AttachRecord) {
 	id := a.Node.ID
 	n := e.node(id)
+	if n.outdated {
+		b.startOver(e, n, a)
+		return
+	}
 	if n.incarnation == a.Node.Incarnation && !n.lost {
 		return // a new address
 	}
@@ -339,12 +418,16 @@ func (b *books) enterAttach(e *book, a *coord.AttachRecord) {
 				b.tell(e, id, begun.Job, op)
 			}
 		}
+		n.settleAttempts(e, a.Holding.Completed)
 	}
 	n.incarnation, n.lost = a.Node.Incarnation, false
 	has := func(k int, op uint32) bool {
 		return hasOp(a.Holding.Completed, k, op) || hasOp(a.Holding.Copies, k, op)
 	}
-	b.lose(e, id, func(k int, op uint32) bool { return !has(k, op) })
+	b.lose(e, id, func(k int, op uint32) bool {
+		o := &e.ops[k][op]
+		return !has(k, op) && (!o.renamed || o.node != id)
+	})
 	for k := range e.ops {
 		for op := range e.ops[k] {
 			if o := &e.ops[k][op]; o.done && o.lost && o.node == id && has(k, uint32(op)) {
@@ -355,8 +438,11 @@ func (b *books) enterAttach(e *book, a *coord.AttachRecord) {
 	for _, s := range a.Holding.Completed {
 		for _, ops := range s.Ops {
 			for op := ops.From; op < ops.To; op++ {
+				if s.Stage >= len(e.ops) || op >= uint32(len(e.ops[s.Stage])) {
+					continue
+				}
 				o := &e.ops[s.Stage][op]
-				if !o.done && o.job == 0 && !o.taken {
+				if !o.done && !o.gaveUp && o.job == 0 && !o.taken {
 					o.taken, o.node = true, id
 					b.world.count(takenOver)
 				}
@@ -371,7 +457,7 @@ func (*books) void(e *book, id stint.NodeID) {
 		for n := range e.ops[k] {
 			if o := &e.ops[k][n]; o.node == id && (o.job != 0 || o.taken) {
 				if o.job != 0 {
-					e.nodes[id].voided[o.job] = true
+					e.nodes[id].voided[o.job] = stint.AddToRanges(e.nodes[id].voided[o.job], uint32(n))
 				}
 				o.taken = false
 				e.leave(o)
@@ -382,9 +468,13 @@ func (*books) void(e *book, id stint.NodeID) {
 
 // needed reports whether an operation that is not done reads the output.
 func (e *book) needed(k int, n uint32) bool {
-	for _, out := range e.run.out(k) {
+	for i := range e.plan.out[k] {
+		out := &e.plan.out[k][i]
 		for op := range e.ops[out.to] {
-			if r := e.run.read(&out, uint32(op)); n >= r.From && n < r.To && !e.ops[out.to][op].done {
+			if o := &e.ops[out.to][op]; o.done || o.gaveUp {
+				continue
+			}
+			if r := e.plan.read(out, uint32(op)); n >= r.From && n < r.To {
 				return true
 			}
 		}

@@ -3,6 +3,7 @@ package sim
 import (
 	"reflect"
 	"slices"
+	"strings"
 
 	"stint"
 	"stint/internal/coord"
@@ -33,8 +34,12 @@ type drive struct {
 	stale     bool
 	demands   []coord.Demand
 	published uint64
-	life      int // counts the states that were here
+	life      int          // counts the states that were here
+	gone      bool         // it is settled, and nothing is taken in any more
+	revive    *coord.Event // takes up an execution that was settled; nil once that is recorded
+	recording []func()     // records under way, the first of them being written
 	wake      int64
+	ahead     int64 // of the server's clock
 }
 
 // flight is what goes out together with one commit.
@@ -59,7 +64,11 @@ func (d *drive) adopt(state *coord.State, saved bool) {
 	d.state, d.saved, d.flying, d.errands, d.unsaved = state, saved, nil, make(map[string]bool), 0
 	d.next = flight{after: state.Version()}
 	d.life++
-	d.take(d.state.Resume(d.server.world.millis()))
+	d.ahead = max(d.state.Latest()-d.server.millis(), 0)
+	d.take(d.state.Resume(d.millis()))
+	if d.revive != nil {
+		d.step(input{event: d.revive})
+	}
 	for _, ask := range d.server.service.store.drains {
 		d.step(input{event: &coord.Event{Drain: &ask}})
 	}
@@ -73,8 +82,12 @@ func (d *drive) post(in input) {
 		return
 	}
 	d.turning = true
-	w := d.server.world
-	w.after(w.between(5, 500), "turn", d.turn)
+	s := d.server
+	took := s.world.between(5, 500)
+	if s.slow > s.world.now {
+		took = s.world.between(5, 300*millisecond)
+	}
+	s.later(took, "turn", d.turn)
 }
 
 // turn takes in what is in the inbox.
@@ -85,6 +98,14 @@ func (d *drive) turn() {
 	}
 	inbox := d.inbox
 	d.inbox = nil
+	if d.gone {
+		for _, in := range inbox {
+			if in.released != nil {
+				in.released(false)
+			}
+		}
+		return
+	}
 	for _, in := range inbox {
 		d.step(in)
 	}
@@ -97,7 +118,7 @@ func (d *drive) step(in input) {
 		in.look(d.state)
 	}
 	if in.event != nil {
-		in.event.At = d.server.world.millis()
+		in.event.At = d.millis()
 		if in.refused != nil {
 			if err := d.state.Refusal(*in.event); err != nil {
 				in.refused(err)
@@ -115,12 +136,13 @@ func (d *drive) step(in input) {
 func (d *drive) take(delta coord.Delta) {
 	d.next.records = append(d.next.records, delta.Records...)
 	d.next.messages = append(d.next.messages, delta.Messages...)
+	d.server.world.books.checkDrops(d, delta.Messages)
 	d.next.errands = slices.DeleteFunc(d.next.errands, func(e coord.Dispatch) bool { return slices.Contains(delta.Cancel, e.Errand.ID) })
 	d.next.errands = append(d.next.errands, delta.Errands...)
 	d.next.cancel = append(d.next.cancel, delta.Cancel...)
 	d.wake = delta.Wake
-	if w := d.server.world; delta.Wake > 0 {
-		w.after((delta.Wake-epochMillis)*millisecond-w.now, "wake", func() { d.post(input{event: &coord.Event{}}) })
+	if s := d.server; delta.Wake > 0 {
+		s.later((delta.Wake-d.millis())*millisecond, "wake", func() { d.post(input{event: &coord.Event{}}) })
 	}
 }
 
@@ -138,7 +160,7 @@ func (d *drive) commit() {
 	}
 	d.unsaved += len(f.records)
 	b := batch{
-		row: d.row, epoch: d.state.Epoch(), after: f.after, records: f.records, settled: d.state.Settled(),
+		row: d.row, epoch: d.state.Epoch(), after: f.after, records: f.records, settled: d.state.Settled(), revive: d.revive != nil,
 	}
 	if b.settled || d.unsaved >= d.server.service.store.snapshot {
 		pack := d.state.SnapshotAll
@@ -149,7 +171,7 @@ func (d *drive) commit() {
 		b.snapshot, d.saved, d.unsaved = &snap, true, 0
 	}
 	d.flying = &f
-	d.server.service.store.commit(b, func(err error) {
+	d.server.journal.commit(b, func(err error) {
 		if d.flying == &f && !d.server.dead {
 			d.land(&f, err)
 		}
@@ -163,7 +185,11 @@ func (d *drive) land(f *flight, err error) {
 		d.drop(f)
 		return
 	}
+	d.revive = nil
 	d.release(f)
+	if d.server.dead {
+		return
+	}
 	if len(d.next.records) == 0 {
 		d.server.world.books.compare(d.row, d.state)
 		d.checkReplication()
@@ -171,8 +197,10 @@ func (d *drive) land(f *flight, err error) {
 	if d.state.Settled() && len(d.next.records) == 0 {
 		d.cancelAll()
 		d.server.drives = slices.DeleteFunc(d.server.drives, func(o *drive) bool { return o == d })
+		d.gone = true
+		d.server.keep(d)
 		for _, m := range d.server.members { // those too that attached in this very moment
-			d.server.send(d.id, coord.Message{Node: m.doc.ID, Forget: &coord.Forget{}})
+			d.server.send(d.id, coord.Message{Node: m.doc.ID, Forget: d.server.forgetting(d.id)})
 		}
 		for _, released := range d.next.released {
 			released(false)
@@ -189,15 +217,36 @@ func (d *drive) drop(f *flight) {
 	}
 	d.state, d.next = nil, flight{}
 	d.cancelAll()
-	w := d.server.world
-	w.after(100*millisecond, "reload", func() {
-		if d.server.dead {
+	d.reload(firstWait)
+}
+
+// Waits before a record is read again.
+const (
+	firstWait = 100 * millisecond
+	mostWait  = 10 * second
+)
+
+// reload reads the record after a while, and again until it can be read. It may
+// be another's by then.
+func (d *drive) reload(wait int64) {
+	s := d.server
+	s.later(wait, "reload", func() {
+		switch {
+		case d.state != nil || !s.owns():
+			return
+		case s.service.store.isDown(), s.world.happens(recordUnread):
+			d.reload(min(2*wait, mostWait))
 			return
 		}
-		state, saved := d.server.service.store.load(d.row)
+		if !d.row.settled {
+			d.revive = nil
+		}
+		state, saved := s.service.store.load(d.row, s.epoch)
 		d.adopt(state, saved)
-		d.server.closeSessions()
-		d.turn()
+		s.closeSessions()
+		if !s.dead {
+			d.turn()
+		}
 	})
 }
 
@@ -211,35 +260,55 @@ func (d *drive) cancelAll() {
 // release lets out what waited for a commit.
 func (d *drive) release(f *flight) {
 	w := d.server.world
-	w.books.checkReleased(d.row, f)
+	w.books.checkReleased(d, f)
+	last := d.server.lastEffect(f)
+	effect := func(do func()) {
+		if d.server.dead {
+			return
+		}
+		if last == 0 {
+			d.server.killAmid()
+			return
+		}
+		last--
+		do()
+	}
 	for _, m := range f.messages {
-		d.server.send(d.id, m)
+		effect(func() { d.server.send(d.id, m) })
 	}
 	for _, id := range f.cancel {
 		delete(d.errands, id)
 		d.server.cancelErrand(id)
 	}
 	for _, e := range f.errands {
-		if d.errands[e.Errand.ID] {
-			continue
-		}
-		d.errands[e.Errand.ID] = true
-		w.count(errandIssued(e.Errand.Kind))
-		life := d.life
-		reply := func(r stint.ErrandResult) {
-			if d.life == life && !d.server.dead {
-				delete(d.errands, r.ID)
-				d.post(input{event: &coord.Event{Result: &r}})
-			}
-		}
-		if e.Errand.Kind == stint.ErrandRecord {
-			d.writeRecord(e.Errand, reply)
-		} else {
-			d.server.submitErrand(e, reply)
-		}
+		effect(func() { d.dispatch(e) })
 	}
 	for _, released := range f.released {
-		released(true)
+		effect(func() { released(true) })
+	}
+}
+
+// dispatch has an errand run, unless it is under way.
+func (d *drive) dispatch(e coord.Dispatch) {
+	if d.errands[e.Errand.ID] {
+		return
+	}
+	d.errands[e.Errand.ID] = true
+	d.server.world.count(errandIssued(e.Errand.Kind))
+	life := d.life
+	reply := func(r stint.ErrandResult) {
+		if d.life == life && !d.server.dead {
+			delete(d.errands, r.ID)
+			d.post(input{event: &coord.Event{Result: &r}})
+			if r.Error != nil && strings.HasPrefix(r.Error.Message, stint.ClaimUnused) {
+				d.withdrawUnused(e.Errand.Generation)
+			}
+		}
+	}
+	if e.Errand.Kind == stint.ErrandRecord {
+		d.writeRecord(e.Errand, reply)
+	} else {
+		d.server.submitErrand(e, reply)
 	}
 }
 
@@ -251,7 +320,7 @@ func (d *drive) checkReplication() {
 		return
 	}
 	ready := make(map[stint.NodeID]bool)
-	for _, demand := range s.Demands(w.millis()) {
+	for _, demand := range s.Demands(d.millis()) {
 		for _, load := range demand.Loads {
 			ready[load.Node] = !d.server.isDraining(load.Node)
 		}
@@ -266,7 +335,7 @@ func (d *drive) checkReplication() {
 
 // publish shows the scheduler what the execution wants now.
 func (d *drive) publish() {
-	demands := d.state.Demands(d.server.world.millis())
+	demands := d.state.Demands(d.millis())
 	if d.stale || !reflect.DeepEqual(d.demands, demands) {
 		d.demands, d.stale = demands, false
 		d.published++
@@ -277,9 +346,9 @@ func (d *drive) publish() {
 // ask has a person look at the document.
 func (d *drive) ask() {
 	var doc stint.Execution
-	look := func(s *coord.State) { doc = s.Document(d.server.world.millis()) }
+	look := func(s *coord.State) { doc = s.Document(d.millis()) }
 	d.post(input{look: look, released: func(ok bool) {
-		if ok {
+		if ok && d.server.service.store.epoch == d.server.epoch { // it looks
 			d.server.world.books.toldPeople(d.row.book, &doc)
 		}
 	}})

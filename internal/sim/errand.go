@@ -21,6 +21,9 @@ func (a *agentProcess) run(e stint.Errand) {
 		return // it is the same
 	}
 	a.errands = append(a.errands, e.ID)
+	if e.Kind == stint.ErrandCopy || e.Kind == stint.ErrandSave {
+		a.machine.folder.reopen(e.Execution)
+	}
 	if e.Kind == stint.ErrandCopy {
 		delete(a.forgotten, e.Execution)
 		a.ledger.AddCopies(e.Execution, e.Stage, nil) // it is announced from here on
@@ -38,14 +41,19 @@ func (a *agentProcess) run(e stint.Errand) {
 		switch e.Kind {
 		case stint.ErrandCommit:
 			a.asOwner(e, func(r *run, result *stint.ErrandResult) {
-				if result.Bytes, result.Error = r.commit(w, e.Parts, a.machine.service); result.Error == nil {
-					w.storage.deleteAll(e.Execution)
+				if result.Error = w.storage.unwritable(); result.Error == nil {
+					result.Bytes, result.Error = r.commit(w, e.Parts, e.Missing, a.machine.service)
+				}
+				if result.Error == nil && !retryable(e.Missing) {
+					result.Error = w.storage.deleteAll(e.Execution)
 				}
 			})
 		case stint.ErrandClear:
-			a.asOwner(e, func(r *run, _ *stint.ErrandResult) {
-				r.clear(w, a.machine.service)
-				w.storage.deleteAll(e.Execution)
+			a.asOwner(e, func(r *run, result *stint.ErrandResult) {
+				if result.Error = w.storage.unwritable(); result.Error == nil {
+					r.clear(w, a.machine.service)
+					result.Error = w.storage.deleteAll(e.Execution)
+				}
 			})
 		case stint.ErrandSave:
 			w.saves++ // a run of its own, whose packs are no other's
@@ -53,7 +61,17 @@ func (a *agentProcess) run(e stint.Errand) {
 			a.save(e, e.Ops, &stint.ErrandResult{})
 		case stint.ErrandCopy:
 			a.copyHere(e)
-		case stint.ErrandList, stint.ErrandProbe, stint.ErrandLog, stint.ErrandVerify, stint.ErrandInventory, stint.ErrandAdopt, stint.ErrandCompare, stint.ErrandRecord:
+		case stint.ErrandList:
+			a.listInput(e)
+		case stint.ErrandCompare:
+			a.compare(e)
+		case stint.ErrandInventory:
+			a.inventory(e)
+		case stint.ErrandAdopt:
+			a.adoptParts(e)
+		case stint.ErrandProbe:
+			a.answer(e, &stint.ErrandResult{})
+		case stint.ErrandVerify, stint.ErrandLog, stint.ErrandRecord:
 			w.breaks("simulation", "errand %s", e.Kind)
 		}
 	})
@@ -71,9 +89,10 @@ func (a *agentProcess) answer(e stint.Errand, result *stint.ErrandResult) {
 	if a.dead {
 		return
 	}
-	if a.session != nil && a.world.happens(errandUnanswered) {
+	lost := false
+	if a.session != nil && a.world.befalls(errandUnanswered, func() { lost = a.world.chance(0.5) }) {
 		a.session.cut() // the server sends the errand again, here or elsewhere
-		if a.world.chance(0.5) {
+		if lost {
 			return
 		}
 	}
@@ -90,13 +109,15 @@ func (a *agentProcess) sendResults() {
 // asOwner does what only the owner of an execution may do.
 func (a *agentProcess) asOwner(e stint.Errand, act func(*run, *stint.ErrandResult)) {
 	w, result := a.world, &stint.ErrandResult{}
+	w.passes(ownersErrand(e.Kind), a.machine.service, a.machine)
 	w.storage.do(func() *stint.Error {
 		highest, _ := w.storage.owner(e.Execution)
 		if highest != nil && highest.generation > max(e.Generation, 1) {
-			w.count(fenced)
 			if highest.service == a.machine.service {
-				w.runOf(e.Execution).abandoned = true // its own claim came to nothing
+				result.Error = stint.Errorf(stint.Unavailable, "%sgeneration %d", stint.ClaimUnused, highest.generation)
+				return nil
 			}
+			w.count(fenced)
 			result.Error = stint.Errorf(stint.Conflict, "owned_elsewhere: generation %d", highest.generation)
 			return nil
 		}
@@ -104,6 +125,8 @@ func (a *agentProcess) asOwner(e stint.Errand, act func(*run, *stint.ErrandResul
 		if _, there := w.storage.objects[ownerKey(e.Execution, e.Generation)]; e.Generation > 1 && !there && !r.committed {
 			if e.Kind == stint.ErrandCommit { // whoever has ended it since has removed the claims
 				result.Error = stint.Errorf(stint.Conflict, "owned_elsewhere: the claim of generation %d is gone", e.Generation)
+			} else {
+				result.Error = w.storage.deleteAll(e.Execution)
 			}
 			return nil
 		}
@@ -112,6 +135,9 @@ func (a *agentProcess) asOwner(e stint.Errand, act func(*run, *stint.ErrandResul
 	}, func(err *stint.Error) {
 		if err != nil {
 			result = &stint.ErrandResult{Error: err}
+		}
+		if result.Error != nil && result.Error.Code == stint.Denied { // it may be allowed again
+			result.Error = stint.Errorf(stint.Unavailable, "%s", result.Error.Message)
 		}
 		a.answer(e, result)
 	})
@@ -125,19 +151,21 @@ func (a *agentProcess) save(e stint.Errand, rest []stint.Range, result *stint.Er
 	for len(rest) > 0 && len(p.blocks) < packOps {
 		op := rest[0].From
 		rest = stint.SubtractRange(rest, stint.Range{From: op, To: op + 1})
-		if b := a.machine.folder.blocks[blockKey{e.Execution, e.Stage, op}]; b.whole() {
+		if b := a.machine.folder.blocks[blockKey{e.Execution, e.Stage, op}]; b.whole() && !w.happens(readFailed) {
 			p.blocks[op] = &block{content: b.content}
 			named.Ops = stint.AddToRanges(named.Ops, op)
 		} else {
+			w.count(badCopyFound)
 			result.Lost = stint.AddToRanges(result.Lost, op)
 		}
 	}
 	if len(p.blocks) == 0 {
-		a.answer(e, result)
+		a.saved(e, result)
 		return
 	}
 	named.Bytes = p.size()
-	w.storage.do(func() *stint.Error {
+	w.passes(saving, a.machine.service, a.machine)
+	w.storage.write(func() *stint.Error {
 		w.storage.putPack(named.Key, p)
 		w.count(packWritten)
 		return nil
@@ -155,6 +183,16 @@ func (a *agentProcess) save(e stint.Errand, rest []stint.Range, result *stint.Er
 	})
 }
 
+// saved ends an errand that saved: what was not whole is not announced any more.
+func (a *agentProcess) saved(e stint.Errand, result *stint.ErrandResult) {
+	if len(result.Lost) > 0 {
+		lost := []stint.StageOps{{Stage: e.Stage, Ops: result.Lost}}
+		a.machine.folder.free(e.Execution, lost)
+		a.ledger.Dropped(e.Execution, lost)
+	}
+	a.answer(e, result)
+}
+
 // copyHere brings blocks of others into this node's folder.
 func (a *agentProcess) copyHere(e stint.Errand) {
 	result := &stint.ErrandResult{}
@@ -165,12 +203,13 @@ func (a *agentProcess) copyHere(e stint.Errand) {
 				result.Ops = stint.AddToRanges(result.Ops, op)
 				continue
 			}
-			c, how := a.search(e.Sources, key, func(bad stint.BadCopy) { result.Bad = append(result.Bad, bad) })
+			c, how, _ := a.search(e.Sources, key, func(bad stint.BadCopy) { result.Bad = append(result.Bad, bad) })
 			if how != found {
 				result.Lost = stint.AddToRanges(result.Lost, op)
 				continue
 			}
 			a.machine.folder.keep(key, c)
+			a.world.passes(replicating, a.machine.service, a.machine)
 			a.world.count(blockCopied)
 			result.Ops = stint.AddToRanges(result.Ops, op)
 		}
@@ -185,6 +224,7 @@ func (a *agentProcess) drop(x stint.ExecutionID, sets []stint.StageOps) {
 		return
 	}
 	a.world.count(outputDropped)
+	a.world.passes(collecting, a.machine.service, a.machine)
 	a.ledger.Dropped(x, sets)
 	a.machine.folder.free(x, sets)
 }

@@ -2,7 +2,7 @@ package sim
 
 import (
 	"cmp"
-	"math/rand/v2"
+	"slices"
 
 	"stint"
 )
@@ -41,10 +41,46 @@ const (
 	jobSuspended
 	jobMoved
 	nodeDrained
-	resumedElsewhere
-	takenAway // an execution in progress, by another service
+	cacheEvicted
+	inputChanged  // while the execution is suspended
+	inputReplaced // while it is in progress
+	reuseAsked
+	askedElsewhere  // to resume, in another service
+	takenAway       // an execution in progress, by another service
+	killedAtSuspend // the server
 	leftSuspended
-	kinds // of faults
+	neverBack // a node, even when all is healed
+	staysCut  // the link of a node to the server
+	peersStay // cut off from each other
+	staysSlow // a node
+
+	serverPaused
+	serverSecond // takes over the record of one that lives
+	serverSlow
+	clockJumped // of the server
+	nodeClockJumped
+	killedAmid // the server, between two effects of a commit
+	storeFull
+	commitSyncFailed
+	commitSlow
+	recordUnread // when it was to be read again
+	cutUp        // from a node to the server, and not back
+	cutDown
+	peersCutOneWay
+	halfOpen // a session of which one end has not noticed that the other has ended it
+	answerLost
+	logRotten
+	writeTorn // of a log, on a disk without room
+	syncFailed
+	readFailed
+	readDamaged // once
+	foldersSwapped
+	folderRestored // an older copy
+	folderCloned   // and in use twice
+	storageDenies
+	storageFixed // read-only
+	removalHalf  // of what is saved
+	kinds        // of faults
 
 	commitLost = iota - 1 // a commit under way when the server was killed: not in the record
 	commitKept            // the same, in the record
@@ -53,7 +89,8 @@ const (
 	retracted
 	superseded
 	takenOver
-	toldLate // an attempt of a voided job was told of
+	toldLate    // an attempt of a voided job was told of
+	toldTooLate // the same, when that did not count any more
 	outputLost
 	outputNotNeeded
 	performedAgain
@@ -64,6 +101,7 @@ const (
 	terminatedRuns
 	suspendedRuns
 	resumedRuns
+	resumedElsewhere
 	resumedAtTime
 	replacedRuns
 	staleEnded
@@ -81,6 +119,7 @@ const (
 	badCopyFound
 	recordWritten
 	claimRefused
+	claimWithdrawn
 	verifyRefused
 	fenced
 	leftBehind
@@ -92,6 +131,42 @@ const (
 	oneToOnes
 	programGathers
 	readTwice
+	tookOver
+	serverFenced
+	commitFenced
+	commitNoRoom
+	nameTaken
+	incarnationStale
+	folderBack
+	untold
+	tailBroken
+	namesLost
+	copiesLost
+	gaveUpOperations
+	errorRuns
+	retriedRuns
+	cursesLifted
+	partialOutputs
+	didWithout
+	failedForRecords
+	failedForInput
+	recordsLeftOut
+	cacheKept
+	cacheRead
+	objectsChanged
+	objectsTouched
+	objectsRemoved
+	objectsAdded
+	inputFoundChanged
+	redoRefused
+	redoneRuns
+	reusedRuns
+	reuseRefused
+	reusedOperations
+	reusedParts
+	reusedPacks
+	reusedSuspended
+	comparedInputs
 	counted
 )
 
@@ -122,46 +197,115 @@ func (*counters) names() [counted]string {
 		terminated: "terminated", blockRotten: "block rotten", packRotten: "pack rotten", packTaken: "pack taken away",
 		storageLate: "storage late", storageRefuses: "storage refuses", storageUnknown: "storage does not answer",
 		runSuspended: "execution to be suspended", jobSuspended: "job to be suspended", jobMoved: "job to be moved", nodeDrained: "node to be drained",
-		resumedElsewhere: "resumed elsewhere", takenAway: "taken from its owner", leftSuspended: "left suspended",
+		cacheEvicted: "cache evicted", inputChanged: "input changed while suspended", inputReplaced: "input replaced while in progress", reuseAsked: "asked to reuse",
+		gaveUpOperations: "operations failed for good", errorRuns: "executions completed with errors", retriedRuns: "executions retried", cursesLifted: "cursed operations mended",
+		partialOutputs: "partial outputs compared", didWithout: "failed operation done without", failedForRecords: "executions failed for bad records",
+		failedForInput: "executions failed for replaced input", recordsLeftOut: "executions completed without bad records", cacheKept: "output kept as cache", cacheRead: "block read under another name",
+		objectsChanged: "objects changed", objectsTouched: "objects touched", objectsRemoved: "objects removed", objectsAdded: "objects added", inputFoundChanged: "input found changed by an attempt",
+		redoRefused: "resume refused for changed input", redoneRuns: "resumed with another input", reusedRuns: "executions that reuse another", reuseRefused: "reuse refused or failed",
+		reusedOperations: "operations reused", reusedParts: "parts reused", reusedPacks: "packs reused", reusedSuspended: "reused of one suspended", comparedInputs: "touched input compared",
+		askedElsewhere: "asked to resume elsewhere", takenAway: "taken from its owner", killedAtSuspend: "server killed at a suspend", leftSuspended: "left suspended",
+		neverBack: "node never back", staysCut: "link stays cut", peersStay: "peers stay cut off", staysSlow: "node stays slow", resumedElsewhere: "resumed elsewhere",
 		suspendedRuns: "executions suspended", resumedRuns: "executions resumed", resumedAtTime: "resume tried at its time", replacedRuns: "taken back", staleEnded: "ended where it was not owned",
 		heldJobs: "jobs suspended", drainedNodes: "nodes drained", nodeAskedToStop: "node asked to stop", interrupted: "operation interrupted",
 		checkpointSaved: "checkpoint saved", checkpointRestored: "checkpoint restored", packWritten: "pack written", packRead: "block read from a pack",
 		blockCopied: "block copied", outputSaved: "output recorded as saved", outputDropped: "output dropped", badCopyFound: "bad copy found",
-		recordWritten: "record written", claimRefused: "claim refused", verifyRefused: "resume refused for damage", fenced: "owner fenced off",
+		recordWritten: "record written", claimRefused: "claim refused", claimWithdrawn: "claim withdrawn", verifyRefused: "resume refused for damage", fenced: "owner fenced off",
 		leftBehind: "left behind in storage", savesIssued: "save errands", copiesIssued: "copy errands", otherErrands: "other errands",
 		joins: "stages that join", broadcasts: "broadcasts", oneToOnes: "one-to-one edges", programGathers: "gathers of programs", readTwice: "stages read more than once",
 		commitLost: "commit lost by a kill", commitKept: "commit kept by a kill", snapshotRead: "snapshot read",
 		grantRepeated: "grant repeated", retracted: "operations given back", superseded: "completion superseded", takenOver: "completion taken over",
-		toldLate: "attempt of a voided job told", outputLost: "needed output lost", outputNotNeeded: "output lost, not needed", performedAgain: "performed again",
+		toldLate: "attempt of a voided job told", toldTooLate: "attempt told too late", outputLost: "needed output lost", outputNotNeeded: "output lost, not needed", performedAgain: "performed again",
 		reattached: "told to attach anew", blockTorn: "block torn",
+		serverPaused: "server paused", serverSecond: "second server", serverSlow: "server slow", clockJumped: "clock of server jumped", nodeClockJumped: "clock of node jumped",
+		killedAmid: "server killed between two effects", storeFull: "disk of record full", commitSyncFailed: "sync of commit failed", commitSlow: "commit slow",
+		recordUnread: "record not read", cutUp: "cut towards server", cutDown: "cut from server", peersCutOneWay: "peers cut off one way",
+		halfOpen: "session half open", answerLost: "answer lost", tookOver: "record taken over", serverFenced: "server fenced off", commitFenced: "commit fenced off",
+		commitNoRoom: "commit without room", nameTaken: "node refused for its name", incarnationStale: "node refused for its incarnation",
+		logRotten: "log rotten", writeTorn: "write torn", syncFailed: "sync failed", readFailed: "read failed", readDamaged: "read damaged once", foldersSwapped: "folders swapped",
+		folderRestored: "folder copied to be restored", folderCloned: "folder in use twice", storageDenies: "storage denies", storageFixed: "storage read-only", removalHalf: "removal half done",
+		folderBack: "older folder back", untold: "completion not told again", tailBroken: "tail of log broken", namesLost: "names lost", copiesLost: "copies lost by a crash",
 		completedRuns: "executions completed", failedRuns: "executions failed", terminatedRuns: "executions terminated",
 	}
 }
 
-// faults is the mix of one seed.
+// faults is the mix of one seed, and what has come of it.
 type faults struct {
-	enabled  [kinds]bool
+	script   schedule
+	names    [counted]string
+	salt     [kinds]uint64  // what the streams of a kind are made of, with the seed
 	rate     [kinds]float64 // of those that come by time: per second; of others: a probability
+	chances  [kinds]int     // that there were of each kind
 	delay    int64          // the longest of an ordinary message, in microseconds
 	counters counters
+	happened []instance
+	forced   [kinds]int    // how often a kind that comes by chance is to come next, because a fault was placed
+	passed   map[phase]int // how often each phase was passed; nil: nobody asks
+	placed   int           // faults that were placed and have been felt
+	lasts    int64         // until when the latest of them does
 }
 
 // draw chooses a mix: each kind in about half of the seeds.
-func (f *faults) draw(rng *rand.Rand) {
+func (f *faults) draw(w *world, s schedule) {
+	f.script = s
+	f.names = f.counters.names()
 	most := [kinds]float64{
 		sessionCut: 1, linkDown: 0.3, peersCut: 0.3, agentKilled: 0.5, machineCrashed: 0.2, folderGone: 0.1, agentPaused: 0.3, serverKilled: 0.3,
 		commitUnknown: 0.02, workerKilled: 0.5, diskFull: 0.1, slowNode: 1, messageLate: 1, messageRepeated: 0.05, attemptFailed: 0.05,
 		operationCursed: 0.3, errandUnavailable: 0.4, errandUnanswered: 0.3, terminated: 0.3,
 		blockRotten: 0.3, packRotten: 0.2, packTaken: 0.05, storageLate: 0.1, storageRefuses: 0.2, storageUnknown: 0.05,
-		runSuspended: 0.15, jobSuspended: 0.15, jobMoved: 0.2, nodeDrained: 0.15, resumedElsewhere: 1, takenAway: 1, leftSuspended: 0.1,
+		runSuspended: 0.15, jobSuspended: 0.15, jobMoved: 0.2, nodeDrained: 0.15, askedElsewhere: 0.8, takenAway: 0.2, leftSuspended: 0.2,
+		cacheEvicted: 0.3, inputChanged: 0.5, inputReplaced: 0.02, reuseAsked: 0.7,
+		killedAtSuspend: 0.8,
+		serverPaused:    0.1, serverSecond: 0.05, serverSlow: 0.1, clockJumped: 0.1, nodeClockJumped: 0.1, killedAmid: 0.004, storeFull: 0.08,
+		commitSyncFailed: 0.01, commitSlow: 0.01, recordUnread: 0.4, cutUp: 0.1, cutDown: 0.1, peersCutOneWay: 0.2, halfOpen: 0.3, answerLost: 0.3,
+		logRotten: 0.8, writeTorn: 0.3, syncFailed: 0.02, readFailed: 0.02, readDamaged: 0.02, foldersSwapped: 0.04, folderRestored: 0.06, folderCloned: 0.04,
+		storageDenies: 0.1, storageFixed: 0.1, removalHalf: 0.3,
 	}
-	for k := range f.enabled {
-		f.enabled[k] = rng.IntN(2) == 0
-		if f.enabled[k] {
-			f.rate[k] = most[k] * (0.2 + 0.8*rng.Float64())
-		}
+	for k := range most {
+		f.salt[k] = saltOf(f.names[k])
+		w.apart(mix(f.salt[k], 0), func() {
+			if w.rng.IntN(2) == 0 {
+				f.rate[k] = most[k] * (0.2 + 0.8*w.rng.Float64())
+			}
+		})
 	}
-	f.delay = []int64{200, 2 * millisecond, 20 * millisecond, 300 * millisecond}[rng.IntN(4)]
+	w.apart(saltOf("delay"), func() {
+		f.delay = []int64{200, 2 * millisecond, 20 * millisecond, 300 * millisecond}[w.rng.IntN(4)]
+	})
+}
+
+// saltOf makes a number of a name, so that a kind of fault keeps its streams when
+// others are added.
+func saltOf(name string) uint64 {
+	c := clock{trace: 14695981039346656037}
+	c.note(name)
+	return c.trace
+}
+
+// id is what the stream of an instance is made of.
+func (f *faults) id(i instance) uint64 { return mix(f.salt[i.kind], 1+uint64(i.ordinal)) }
+
+// next numbers a chance that there is of a kind of fault.
+func (f *faults) next(k fault) instance {
+	f.chances[k]++
+	return instance{k, f.chances[k] - 1}
+}
+
+// comes reports whether the schedule has an instance, or, if it lists none, whether
+// the rate of its kind brings it.
+func (f *faults) comes(i instance, probability float64) bool {
+	if f.script.chosen {
+		_, listed := slices.BinarySearchFunc(f.script.only, i, instance.compare)
+		return listed
+	}
+	return probability > 0 && float64(mix(f.script.seed, f.id(i))>>11)/(1<<53) < probability
+}
+
+// befell enters an instance that has happened.
+func (f *faults) befell(i instance) {
+	f.counters[i.kind]++
+	f.happened = append(f.happened, i)
 }
 
 // schedule lets the faults come that come by time.
@@ -188,32 +332,74 @@ func (f *faults) schedule(w *world) {
 		{jobSuspended, w.suspendJob},
 		{jobMoved, w.moveJob},
 		{nodeDrained, w.drainNode},
+		{serverPaused, w.pauseServer},
+		{serverSecond, w.secondServer},
+		{serverSlow, w.slowServer},
+		{clockJumped, w.jumpClock},
+		{nodeClockJumped, w.jumpNodeClock},
+		{storeFull, w.fillStore},
+		{cutUp, w.cutUpwards},
+		{cutDown, w.cutDownwards},
+		{peersCutOneWay, w.cutPeersOneWay},
+		{logRotten, w.rotLog},
+		{foldersSwapped, w.swapFolders},
+		{folderRestored, w.restoreFolder},
+		{folderCloned, w.cloneMachine},
+		{storageDenies, w.denyStorage},
+		{storageFixed, w.fixStorage},
+		{cacheEvicted, w.evict},
 	} {
-		if f.enabled[s.kind] {
+		if f.rate[s.kind] > 0 {
 			f.again(w, s.kind, s.strike)
 		}
 	}
 }
 
+// again lets the next fault of a kind come, at a time of its own, and those after it.
 func (f *faults) again(w *world, k fault, strike func() bool) {
-	w.after(int64(w.rng.ExpFloat64()/f.rate[k]*float64(second)), "fault", func() {
-		if w.healed {
-			return
-		}
-		if strike() {
-			f.counters[k]++
-			w.note("strike", uint64(k))
-		}
-		f.again(w, k, strike)
+	i := f.next(k)
+	w.apart(f.id(i), func() {
+		w.after(int64(w.rng.ExpFloat64()/f.rate[k]*float64(second)), "fault", func() {
+			if w.healed {
+				return
+			}
+			f.again(w, k, strike)
+			if f.comes(i, 1) && strike() {
+				f.befell(i)
+				w.note("strike", f.salt[k])
+			}
+		})
 	})
 }
 
-// happens draws whether a fault that comes by chance happens now.
+// happens reports whether a fault that comes by chance happens now.
 func (w *world) happens(k fault) bool {
-	if w.healed || !w.chance(w.faults.rate[k]) {
+	if w.healed {
 		return false
 	}
-	w.faults.counters[k]++
+	f := &w.faults
+	i := f.next(k)
+	forced := f.forced[k] > 0
+	if !forced && !f.comes(i, f.rate[k]) {
+		return false
+	}
+	if forced {
+		f.forced[k]--
+		w.felt()
+		f.counters[k]++
+		return true
+	}
+	f.befell(i)
+	return true
+}
+
+// befalls has a fault that comes by chance do what it does, if it happens now. What
+// it draws is its own.
+func (w *world) befalls(k fault, strike func()) bool {
+	if !w.happens(k) {
+		return false
+	}
+	w.apart(w.faults.id(instance{k, w.faults.chances[k] - 1}), strike)
 	return true
 }
 
@@ -254,7 +440,7 @@ func (w *world) outage() int64 {
 	case 1, 2:
 		d = w.between(awayAfter, 10*second)
 	}
-	return min(d, faultTime-w.now)
+	return min(d, w.healAt-w.now)
 }
 
 func (w *world) cutPeers() bool {
@@ -301,8 +487,8 @@ func (w *world) pauseAgent() bool {
 	m.pausedUntil = w.now + w.outage()
 	if s := m.agent.session; s != nil {
 		w.after(silence, "silent", func() {
-			if m.pausedUntil > w.now {
-				s.serverSide()
+			if m.pausedUntil > w.now && !s.server.dead {
+				s.server.awake(s.serverSide)
 			}
 		})
 	}

@@ -17,7 +17,26 @@ type edge struct {
 	kind     stint.EdgeKind
 }
 
-// edgesOf returns the edges of the stages of a run.
+// planned is a plan, and its edges as the world sees them.
+type planned struct {
+	*plan.Plan
+	into, out [][]edge // by stage: those that it reads by, and those that it is read by
+	perfect   [][]content
+}
+
+func newPlanned(p *plan.Plan) *planned {
+	stages := p.Spec.Stages
+	out := &planned{Plan: p, into: make([][]edge, len(stages)), out: make([][]edge, len(stages))}
+	for _, e := range edgesOf(stages) {
+		out.into[e.to] = append(out.into[e.to], e)
+		if e.from >= 0 {
+			out.out[e.from] = append(out.out[e.from], e)
+		}
+	}
+	return out
+}
+
+// edgesOf returns the edges of the stages of a program.
 func edgesOf(stages []stint.StageSpec) (out []edge) {
 	for k := range stages {
 		for n, e := range stages[k].Edges() {
@@ -32,32 +51,27 @@ func edgesOf(stages []stint.StageSpec) (out []edge) {
 }
 
 // read is what operation op of the stage that reads is to be given by an edge.
-func (r *run) read(e *edge, op uint32) stint.Range {
+func (p *planned) read(e *edge, op uint32) stint.Range {
 	switch e.kind {
 	case stint.OneToOne:
 		return stint.Range{From: op, To: op + 1}
 	case stint.Gather:
-		g := r.plan.Spec.Stages[e.to].Gather
+		g := p.Spec.Stages[e.to].Gather
 		return stint.Range{From: g[op], To: g[op+1]}
 	case stint.FromInput, stint.Shuffle, stint.Broadcast:
 	}
-	return stint.Range{To: r.plan.Spec.Stages[e.from].Operations}
-}
-
-// into returns the edges that a stage reads by, out those that read it.
-func (r *run) into(stage int) []edge {
-	return slices.DeleteFunc(slices.Clone(r.edges), func(e edge) bool { return e.to != stage })
-}
-
-func (r *run) out(stage int) []edge {
-	return slices.DeleteFunc(slices.Clone(r.edges), func(e edge) bool { return e.from != stage })
+	return stint.Range{To: p.Spec.Stages[e.from].Operations}
 }
 
 // perform is what operation op of a stage makes of what it reads, by edge. What it
 // only moves stays what it was; what it has looked at beside that, it says.
 func perform(stage *stint.StageSpec, op uint32, inputs [][]content) content {
 	moved := joined(inputs[0])
+	version := stage.Environment[programVersion]
 	if stage.Input.Kind != stint.Shuffle && len(inputs) == 1 {
+		if version != "" {
+			moved.text = strings.TrimSpace(moved.text + " " + stage.Name + "@" + version)
+		}
 		return moved
 	}
 	var b strings.Builder
@@ -65,28 +79,28 @@ func perform(stage *stint.StageSpec, op uint32, inputs [][]content) content {
 		fmt.Fprintf(&b, "%x ", joined(list).sum())
 	}
 	if stage.Input.Kind == stint.Shuffle {
-		return content{text: fmt.Sprintf("%s/%d:%x", stage.Name, op, content{text: b.String()}.sum())}
+		return content{text: fmt.Sprintf("%s%s/%d:%x", stage.Name, version, op, content{text: b.String()}.sum())}
 	}
-	beside := fmt.Sprintf("%s:%s", stage.Name, b.String()[strings.IndexByte(b.String(), ' '):])
+	beside := fmt.Sprintf("%s%s:%s", stage.Name, version, b.String()[strings.IndexByte(b.String(), ' '):])
 	moved.text = strings.TrimSpace(moved.text + " " + beside)
 	return moved
 }
 
-func (r *run) perform(o *order) content {
-	return perform(&r.plan.Spec.Stages[o.grant.Stage], o.op, o.inputs)
+func (o *order) perform() content {
+	return perform(&o.plan.Spec.Stages[o.grant.Stage], o.op, o.inputs)
 }
 
 // model is the output of one machine that performs everything in order. Where
 // the operations of a stage are cuts of the input, however made, it knows only what
 // they are together: then the output is one content, and cut is true.
-func (r *run) model() (out []content, cut bool) {
-	stages := r.plan.Spec.Stages
+func (p *planned) model() (out []content, cut bool) {
+	stages := p.Spec.Stages
 	all, cuts := make([][]content, len(stages)), make([]bool, len(stages))
 	for k := range stages {
 		var inputs [][]content
-		for _, e := range r.into(k) {
+		for _, e := range p.into[k] {
 			if e.from < 0 {
-				inputs, cuts[k] = append(inputs, r.whole(stages[k].Input.From)), true
+				inputs, cuts[k] = append(inputs, p.whole(stages[k].Input.From)), true
 				continue
 			}
 			inputs = append(inputs, all[e.from])
@@ -98,7 +112,7 @@ func (r *run) model() (out []content, cut bool) {
 				all[k] = append(all[k], perform(&stages[k], uint32(op), append([][]content{{c}}, inputs[1:]...)))
 			}
 		case stint.Gather:
-			if k == len(r.request.Program.Stages) { // the plan's own
+			if k == len(p.Spec.Program.Stages) { // the plan's own
 				return all[k-1], true
 			}
 			all[k] = []content{perform(&stages[k], 0, inputs)}
@@ -113,14 +127,14 @@ func (r *run) model() (out []content, cut bool) {
 }
 
 // whole is the input of a name; nothing at all if it is empty.
-func (r *run) whole(name string) []content {
+func (p *planned) whole(name string) []content {
 	whole := content{}
-	if v := r.plan.Listing.Range; v != nil && v.Count > 0 {
+	if v := p.Listing.Range; v != nil && v.Count > 0 {
 		whole.pieces = []piece{{"values", v.First, v.First + v.Count}}
 	}
-	for _, o := range r.plan.Listing.Objects {
+	for _, o := range p.Listing.Objects {
 		if o.Size > 0 && o.Input == name {
-			whole.pieces = append(whole.pieces, piece{o.Input + o.URL, 0, o.Size})
+			whole.pieces = append(whole.pieces, piece{contentOf(o), 0, o.Size})
 		}
 	}
 	if whole.pieces == nil {
@@ -246,7 +260,7 @@ func (g *grapher) finish(loose []int) {
 }
 
 // countShape counts what of a plan there is in the seeds.
-func (w *world) countShape(p *plan.Plan) {
+func (w *world) countShape(p *planned) {
 	for k := range p.Spec.Stages {
 		st := &p.Spec.Stages[k]
 		shuffles := 0

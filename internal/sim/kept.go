@@ -46,7 +46,9 @@ func (b *books) takeVoid(e *book, v *coord.VoidRecord) {
 				e.leave(o)
 			}
 		}
-		e.node(v.Node).voided[id] = true
+		if n := e.node(v.Node); n.voided[id] == nil {
+			n.voided[id] = []stint.Range{g.Ops}
+		}
 	}
 }
 
@@ -97,7 +99,9 @@ func (b *books) takeCopied(e *book, c *coord.CopiedRecord) {
 	for _, r := range c.Ops {
 		for op := r.From; op < r.To; op++ {
 			switch o := &e.ops[c.Stage][op]; {
-			case !o.done || !o.lost && o.node == c.Node || slices.Contains(o.copies, c.Node):
+			case !o.done || slices.Contains(o.copies, c.Node):
+			case !o.lost && o.node == c.Node:
+				o.renamed = false
 			case o.lost:
 				o.lost, o.node = false, c.Node
 			default:
@@ -145,10 +149,10 @@ func (e *book) vacate(o *opEntry, id stint.NodeID) {
 		o.copies = slices.DeleteFunc(o.copies, func(n stint.NodeID) bool { return n == id })
 	case o.node == id && !o.lost && len(o.copies) > 0:
 		first := slices.IndexFunc(e.order, func(n stint.NodeID) bool { return slices.Contains(o.copies, n) })
-		o.node = e.order[first]
+		o.node, o.renamed = e.order[first], false
 		o.copies = slices.DeleteFunc(o.copies, func(n stint.NodeID) bool { return n == o.node })
 	case o.node == id:
-		o.lost = true
+		o.lost, o.renamed = true, false
 	}
 }
 
@@ -177,7 +181,7 @@ func (b *books) undo(e *book) {
 				continue
 			}
 			b.world.count(outputLost)
-			*o = opEntry{everDone: true, failed: o.failed}
+			*o = opEntry{everDone: true, counted: o.counted, made: o.made}
 		}
 	}
 }
@@ -193,15 +197,25 @@ func (b *books) enterSuspended(e *book) {
 			if o.done && o.part == "" && e.needed(k, uint32(n)) && !w.isSaved(e.run, o, uint32(n)) {
 				w.breaks("saved", "%s is suspended; operation %d of stage %d is done and not in long-term storage", e.run.id, n, k)
 			}
-			o.lost, o.copies = o.part == "", nil
 		}
 	}
 	if e.row != nil && e.run.owns(e.service) {
-		rec, there := w.storage.objects[recordKey(e.run.id, e.generation())].(*record)
-		if !there {
+		rec := w.storage.recordOf(e.run.id, e.generation())
+		if rec == nil {
 			w.breaks("record", "%s is suspended in generation %d without a record", e.run.id, e.generation())
 		} else if text := rec.book.differs(e); text != "" {
 			w.breaks("record", "%s is suspended; its record says otherwise: %s", e.run.id, text)
+		}
+	}
+	b.leaveNodes(e)
+}
+
+// leaveNodes notes that nothing is on nodes any more.
+func (b *books) leaveNodes(e *book) {
+	for k := range e.ops {
+		for n := range e.ops[k] {
+			o := &e.ops[k][n]
+			o.lost, o.copies, o.renamed = o.part == "", nil, false
 		}
 	}
 	for _, n := range e.nodes {
@@ -218,7 +232,7 @@ func (w *world) isSaved(r *run, o *opEntry, op uint32) bool {
 	}
 	return slices.ContainsFunc(o.packs, func(key string) bool {
 		p, there := w.storage.objects[key].(*pack)
-		return there && p.blocks[op] != nil || w.storage.taken[key]
+		return there && p.blocks[o.nameIn(key, op)] != nil || w.storage.taken[key]
 	})
 }
 
@@ -282,7 +296,7 @@ func (b *books) fork(e *book, pending []coord.Record) *book {
 		f.nodes[id] = &own
 	}
 	f.jobs, f.attempts, f.held = maps.Clone(e.jobs), maps.Clone(e.attempts), maps.Clone(e.held)
-	f.performed, f.order = slices.Clone(e.performed), slices.Clone(e.order)
+	f.performed, f.order, f.sums = slices.Clone(e.performed), slices.Clone(e.order), slices.Clone(e.sums)
 	f.told, f.row, f.terminated = told{}, nil, false
 	for _, rec := range pending {
 		f.version++
@@ -323,14 +337,17 @@ func (e *book) elsewhere(id stint.NodeID, o *opEntry) bool {
 
 // safe reports whether all that was made of an operation's output can do without it.
 func (e *book) safe(k int, n uint32) bool {
-	readers := e.run.out(k)
-	for _, out := range readers {
+	readers := e.plan.out[k]
+	for i := range readers {
+		out := &readers[i]
 		for op := range e.ops[out.to] {
-			if r := e.run.read(&out, uint32(op)); n < r.From || n >= r.To {
+			if r := e.plan.read(out, uint32(op)); n < r.From || n >= r.To {
 				continue
 			}
 			o := &e.ops[out.to][op]
 			switch {
+			case e.run.completesErrors() && e.isRedone(out.to, uint32(op)):
+				return false // a retry would read it
 			case !o.done:
 				return false
 			case o.part != "" || len(o.packs) > 0 || !o.lost && len(o.copies) > 0:
@@ -345,6 +362,8 @@ func (e *book) safe(k int, n uint32) bool {
 // checkGrant checks that a grant names the checkpoints of its operations, and
 // packs where they are.
 func (b *books) checkGrant(e *book, g *stint.Grant) {
+	b.checkMissing(e, g)
+	b.checkNames(e, g)
 	sources := slices.Clone(g.Sources)
 	for _, beside := range g.Beside {
 		sources = append(sources, beside.Sources...)
@@ -366,18 +385,33 @@ func (b *books) checkGrant(e *book, g *stint.Grant) {
 }
 
 // checkMessage checks what a node is told to let go of.
-func (b *books) checkMessage(e *book, after uint64, m *coord.Message) {
+func (b *books) checkMessage(e *book, f *flight, m *coord.Message) {
 	if m.Suspend != nil && m.Suspend.Storage != e.row.home {
 		b.world.breaks("saved", "checkpoints of %s are to go to %q; its saved state is in %q", e.run.id, m.Suspend.Storage, e.row.home)
 	}
-	if m.Forget != nil && !e.stopped() && e.resumed <= after {
+	if m.Forget != nil && !e.stopped() && e.resumed <= f.after && !e.node(m.Node).outdated {
 		b.world.breaks("drop", "%s is to forget %s, which is %s", m.Node, e.run.id, e.status)
 	}
-	for _, s := range m.Drop {
-		for _, r := range s.Ops {
-			for op := r.From; op < r.To; op++ {
-				if !e.safe(s.Stage, op) {
-					b.world.breaks("drop", "%s is to drop operation %d of stage %d, which may be needed", m.Node, op, s.Stage)
+}
+
+// checkDrops checks what nodes are to be told to drop, when that is decided: what is
+// lost after it may be performed again, and what it reads with it.
+func (b *books) checkDrops(d *drive, messages []coord.Message) {
+	if !slices.ContainsFunc(messages, func(m coord.Message) bool { return len(m.Drop) > 0 }) || d.row.epoch != d.state.Epoch() {
+		return
+	}
+	pending := d.next.records
+	if d.flying != nil {
+		pending = slices.Concat(d.flying.records, pending)
+	}
+	e := b.fork(d.row.book, pending[len(pending)-int(d.state.Version()-d.row.book.version):])
+	for _, m := range messages {
+		for _, s := range m.Drop {
+			for _, r := range s.Ops {
+				for op := r.From; op < r.To; op++ {
+					if !e.safe(s.Stage, op) {
+						b.world.breaks("drop", "%s is to drop operation %d of stage %d, which may be needed", m.Node, op, s.Stage)
+					}
 				}
 			}
 		}

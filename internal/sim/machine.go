@@ -19,9 +19,15 @@ type machine struct {
 	folder      *folder
 	agent       *agentProcess // nil: not running
 	linkUp      int64         // to the server
-	peerUp      [16]int64     // to other machines, by index
+	upCut       int64         // until when nothing comes from here to the server
+	downCut     int64         // nor from the server
+	skew        int64         // of its clock, in milliseconds
+	name        string
+	twin        bool      // it runs on a copy of another's folder
+	peerUp      [16]int64 // to other machines, by index
 	pausedUntil int64
 	fullUntil   int64 // the disk
+	remains     fault // that stays when all else is healed: neverBack, staysCut, staysSlow or none
 }
 
 // folder is the node's data folder: what survives the death of its agent.
@@ -30,14 +36,19 @@ type folder struct {
 	incarnation stint.Incarnation
 	logs        []*slotLog
 	blocks      map[blockKey]*block
-	copies      []blockKey // of blocks that were made elsewhere
+	copies      []blockKey                  // of blocks that were made elsewhere
+	synced      int                         // of these, that survive the machine
+	kept        map[stint.ExecutionID]int64 // executions whose blocks are cache, and until when
 }
 
 // slotLog is the log of one slot in one incarnation and execution.
 type slotLog struct {
 	execution stint.ExecutionID
 	records   []logRecord
-	synced    int // records that survive the machine
+	synced    int  // records that survive the machine
+	named     bool // its name does
+	damaged   bool // nothing is read of it from record bad on
+	bad       int
 }
 
 // logRecord is what a worker writes: begun, and then done, failed or interrupted.
@@ -68,18 +79,22 @@ func (b *block) whole() bool { return b != nil && !b.torn && !b.rotten }
 
 // replaceFolder gives the machine an empty folder: another node.
 func (m *machine) replaceFolder() {
-	m.folder = &folder{node: m.world.nodeID(), blocks: make(map[blockKey]*block)}
+	m.folder = &folder{node: m.world.nodeID(), blocks: make(map[blockKey]*block), kept: make(map[stint.ExecutionID]int64)}
 }
 
 // start boots the agent on its folder: it reads the logs, says what is whole,
 // and dials.
 func (m *machine) start() {
-	if m.agent != nil {
+	if m.agent != nil || m.remains == neverBack {
 		return
 	}
-	m.folder.incarnation++
+	if m.world.happens(syncFailed) { // of the number of this start
+		m.world.after(m.world.between(100*millisecond, second), "restart", m.start)
+		return
+	}
+	m.incarnate()
 	a := &agentProcess{
-		world: m.world, machine: m, incarnation: m.folder.incarnation, forgotten: make(map[stint.ExecutionID]bool),
+		world: m.world, machine: m, incarnation: m.folder.incarnation, forgotten: make(map[stint.ExecutionID]bool), specs: make(map[stint.ExecutionID]*planned), forgot: make(map[stint.ExecutionID]int),
 		ledger: agent.NewLedger(m.folder.node, m.folder.incarnation, 1000),
 	}
 	for range m.slots {
@@ -92,7 +107,15 @@ func (m *machine) start() {
 
 // recover enters what the logs say, as the agent does when it starts.
 func (m *machine) recover(l *agent.Ledger) {
+	for _, log := range m.folder.logs {
+		log.records, log.damaged = log.readable(), false
+	}
+	m.folder.dropUnknown()
 	for _, x := range m.folder.executions() {
+		if m.folder.isKept(x) {
+			m.folder.keepUntil(m.world, x, m.folder.kept[x])
+			continue
+		}
 		var completed, bad []stint.StageOps
 		var begun []stint.Begun
 		done := make(map[attempt]bool)
@@ -119,6 +142,11 @@ func (m *machine) recover(l *agent.Ledger) {
 		if copies := m.folder.copiesOf(x); copies != nil {
 			l.RestoreCopies(x, copies)
 		}
+		for _, key := range m.folder.copies {
+			if key.execution == x && m.folder.blocks[key].torn {
+				bad = addOp(bad, key.stage, key.op)
+			}
+		}
 		if bad != nil {
 			l.Lost(x, bad)
 			m.folder.drop(x, bad)
@@ -130,7 +158,7 @@ func (m *machine) recover(l *agent.Ledger) {
 func (f *folder) records(x stint.ExecutionID) (list []logRecord) {
 	for _, log := range f.logs {
 		if log.execution == x {
-			list = append(list, log.records...)
+			list = append(list, log.readable()...)
 		}
 	}
 	return list
@@ -176,7 +204,7 @@ func (f *folder) copiesOf(x stint.ExecutionID) (list []stint.StageOps) {
 // write puts out a block that was made here.
 func (f *folder) write(key blockKey, c content) {
 	f.blocks[key] = &block{content: c}
-	f.copies = slices.DeleteFunc(f.copies, func(k blockKey) bool { return k == key })
+	f.uncopy(func(k blockKey) bool { return k == key })
 }
 
 // free removes blocks that are not needed any more.
@@ -186,10 +214,22 @@ func (f *folder) free(x stint.ExecutionID, sets []stint.StageOps) {
 			delete(f.blocks, key)
 		}
 	}
-	f.copies = slices.DeleteFunc(f.copies, func(key blockKey) bool { return key.execution == x && hasOp(sets, key.stage, key.op) })
+	f.uncopy(func(key blockKey) bool { return key.execution == x && hasOp(sets, key.stage, key.op) })
 }
 
-// keep takes in a copy of a block, durably.
+// uncopy takes copies off the list.
+func (f *folder) uncopy(which func(blockKey) bool) {
+	for i, key := range slices.Backward(f.copies) {
+		if which(key) {
+			f.copies = slices.Delete(f.copies, i, i+1)
+			if i < f.synced {
+				f.synced--
+			}
+		}
+	}
+}
+
+// keep takes in a copy of a block.
 func (f *folder) keep(key blockKey, c content) {
 	f.blocks[key] = &block{content: c}
 	if !slices.Contains(f.copies, key) {
@@ -206,11 +246,7 @@ func (f *folder) drop(x stint.ExecutionID, bad []stint.StageOps) {
 			log.synced = min(log.synced, len(log.records))
 		}
 	}
-	for key := range f.blocks {
-		if key.execution == x && hasOp(bad, key.stage, key.op) {
-			delete(f.blocks, key)
-		}
-	}
+	f.free(x, bad)
 }
 
 // remove removes everything of an execution.
@@ -221,35 +257,8 @@ func (f *folder) remove(x stint.ExecutionID) {
 			delete(f.blocks, key)
 		}
 	}
-	f.copies = slices.DeleteFunc(f.copies, func(key blockKey) bool { return key.execution == x })
-}
-
-// loseUnsynced is what a crash of the machine does: the tails of logs are gone,
-// and of what is left some blocks are torn.
-func (f *folder) loseUnsynced(w *world) {
-	for _, log := range f.logs {
-		kept := log.synced + w.rng.IntN(len(log.records)-log.synced+1)
-		for i, r := range log.records {
-			key := blockKey{log.execution, r.grant.Stage, r.op}
-			if r.done == nil || i < log.synced || r.part != nil || slices.Contains(f.copies, key) {
-				continue // what was copied or staged is on disk
-			}
-			if b := f.blocks[key]; i >= kept {
-				delete(f.blocks, key)
-			} else if b != nil && w.chance(0.3) {
-				b.torn = true
-				w.count(blockTorn)
-			}
-		}
-		log.records = log.records[:kept]
-		log.synced = kept
-	}
-	for _, log := range f.logs { // an older completion of the same operation shares the fate of its block
-		log.records = slices.DeleteFunc(log.records, func(r logRecord) bool {
-			return r.done != nil && r.part == nil && f.blocks[blockKey{log.execution, r.grant.Stage, r.op}] == nil
-		})
-		log.synced = len(log.records)
-	}
+	f.uncopy(func(key blockKey) bool { return key.execution == x })
+	delete(f.kept, x)
 }
 
 // kill ends the agent and its workers.
@@ -265,14 +274,35 @@ func (m *machine) kill() {
 	m.agent, m.pausedUntil = nil, 0
 }
 
+// heal ends the faults of a machine, but what remains.
 func (m *machine) heal() {
-	m.linkUp, m.pausedUntil, m.fullUntil, m.peerUp, m.slow = 0, 0, 0, [16]int64{}, 1
+	m.pausedUntil, m.fullUntil, m.upCut, m.downCut = 0, 0, 0, 0
+	if m.remains != staysCut {
+		m.linkUp = 0
+	}
+	if m.remains != staysSlow {
+		m.slow = 1
+	}
+	if m.remains == neverBack {
+		m.kill()
+	}
+	for i := range m.peerUp {
+		if m.peerUp[i] != forever {
+			m.peerUp[i] = 0
+		}
+	}
 	m.start()
 }
 
+// millis is the time as its processes see it.
+func (a *agentProcess) millis() int64 { return a.world.millis() + a.machine.skew }
+
+// address is where peers find what runs on the machine.
+func (m *machine) address() string { return fmt.Sprintf("node%d:1", m.index) }
+
 func (m *machine) document() stint.Node {
 	return stint.Node{
-		ID: m.folder.node, Name: fmt.Sprintf("node%d", m.index), Incarnation: m.folder.incarnation, Status: stint.NodeReady,
-		Slots: m.slots, Address: fmt.Sprintf("node%d:1", m.index),
+		ID: m.folder.node, Name: m.name, Incarnation: m.folder.incarnation, Status: stint.NodeReady,
+		Slots: m.slots, Address: m.address(),
 	}
 }

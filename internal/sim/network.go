@@ -22,6 +22,7 @@ type hello struct {
 type toAgent struct {
 	execution stint.ExecutionID
 	message   coord.Message
+	spec      *planned // with a grant
 	errand    *stint.Errand
 }
 
@@ -65,7 +66,7 @@ func (s *session) deliverUp() {
 	if s.serverOver || s.server.dead || len(s.up) == 0 {
 		return
 	}
-	if at := max(s.agent.machine.linkUp, s.busyUntil); at > s.world.now {
+	if at := max(s.agent.machine.linkUp, s.agent.machine.upCut, s.busyUntil, s.server.paused); at > s.world.now {
 		s.world.after(at-s.world.now, "up", s.deliverUp)
 		return
 	}
@@ -87,7 +88,7 @@ func (s *session) deliverDown() {
 		return
 	}
 	m := s.agent.machine
-	if at := max(m.linkUp, m.pausedUntil); at > s.world.now {
+	if at := max(m.linkUp, m.downCut, m.pausedUntil); at > s.world.now {
 		s.world.after(at-s.world.now, "down", s.deliverDown)
 		return
 	}
@@ -118,12 +119,20 @@ func (s *session) serverSide() {
 	s.serverOver = true
 	s.lateUp()
 	s.up = nil
-	s.world.after(s.world.between(0, millisecond), "detach", func() {
-		if !s.server.dead {
-			s.server.detach(s)
-		}
-	})
+	s.server.later(s.world.between(0, millisecond), "detach", func() { s.server.detach(s) })
+	if far := s.unnoticed(); far > 0 {
+		s.world.after(far, "over", s.agentSide)
+		return
+	}
 	s.agentSide()
+}
+
+// unnoticed draws for how long the other end of a session does not notice that this
+// one has ended it.
+func (s *session) unnoticed() (far int64) {
+	w := s.world
+	w.befalls(halfOpen, func() { far = w.between(10*millisecond, 2*silence) })
+	return min(far, max(w.healAt-w.now, 0))
 }
 
 // lateUp has some of what was under way come late. Where a report is missing
@@ -135,25 +144,23 @@ func (s *session) lateUp() {
 		if m.hello != nil || !s.attached {
 			return
 		}
-		if !s.world.happens(messageLate) {
+		late := int64(0)
+		if !s.world.befalls(messageLate, func() { late = s.world.lateness() }) {
 			if m.report == nil || s.agent.bookOf(m.report.Execution).closed > 0 {
 				return
 			}
 			continue
 		}
-		came = max(came, s.world.lateness())
-		s.world.after(came, "late up", func() {
-			if !s.server.dead {
-				s.server.receive(s, m)
-			}
-		})
+		came = max(came, late)
+		s.server.later(came, "late up", func() { s.server.receive(s, m) })
 		came++
 	}
 }
 
 // agentSide ends it at the agent's end, which notices when it is not paused. It
 // reads a session to its end before the next, so that what is told as things stand
-// does not come late; grants and acknowledgements are for all time.
+// does not come late, and nothing comes that was said before it was told to forget;
+// grants and acknowledgements are for all time.
 func (s *session) agentSide() {
 	w, m := s.world, s.agent.machine
 	if s.agentOver || s.agent.dead {
@@ -166,14 +173,66 @@ func (s *session) agentSide() {
 	s.agentOver = true
 	for _, msg := range s.down {
 		said := msg.message
-		if lasts := said.Grant != nil || said.Retract != nil || said.Ack != nil || said.Resend != nil; lasts && w.happens(messageLate) {
-			w.after(w.lateness(), "late down", func() {
-				if !s.agent.dead && m.pausedUntil <= w.now {
-					s.agent.arrived(msg)
-				}
+		if lasts := said.Grant != nil || said.Retract != nil || said.Ack != nil || said.Resend != nil; lasts {
+			before := s.agent.forgot[msg.execution]
+			w.befalls(messageLate, func() {
+				w.after(w.lateness(), "late down", func() {
+					if !s.agent.dead && m.pausedUntil <= w.now && s.agent.forgot[msg.execution] == before {
+						s.agent.arrived(msg)
+					}
+				})
 			})
 		}
 	}
 	s.down = nil
 	w.after(w.between(0, 5*millisecond), "detached", func() { s.agent.detached(s) })
+}
+
+// agentEnds ends it at the agent's end; the server notices, as a rule at once.
+func (s *session) agentEnds() {
+	if s.agentOver || s.serverOver {
+		return
+	}
+	s.agentSide()
+	if !s.server.dead {
+		s.server.later(s.unnoticed(), "over", s.serverSide)
+	}
+}
+
+// cutUpwards keeps what a node says from the server, for a while, but not what it is
+// told. If it lasts, the server ends the session.
+func (w *world) cutUpwards() bool {
+	m := w.anyMachine()
+	if m.upCut > w.now {
+		return false
+	}
+	m.upCut = w.now + w.outage()
+	if a := m.agent; a != nil && a.session != nil && m.upCut > w.now+silence {
+		s := a.session
+		s.server.later(silence, "silent", s.serverSide)
+	}
+	return true
+}
+
+// cutDownwards keeps what a node is told from it. If it lasts, the agent ends the session.
+func (w *world) cutDownwards() bool {
+	m := w.anyMachine()
+	if m.downCut > w.now {
+		return false
+	}
+	m.downCut = w.now + w.outage()
+	if a := m.agent; a != nil && a.session != nil && m.downCut > w.now+silence {
+		w.after(silence, "silent", a.session.agentEnds)
+	}
+	return true
+}
+
+// cutPeersOneWay keeps a node from asking another, which may ask it.
+func (w *world) cutPeersOneWay() bool {
+	a, b := w.anyMachine(), w.anyMachine()
+	if a == b {
+		return false
+	}
+	a.peerUp[b.index] = max(a.peerUp[b.index], w.now+w.outage())
+	return true
 }

@@ -8,11 +8,11 @@ import (
 )
 
 // serviceOf is where an execution is: with who owns it.
-func (w *world) serviceOf(r *run) *service {
+func (*world) serviceOf(r *run) *service {
 	if o := r.owner(); o != nil {
 		return o.service
 	}
-	return w.services[0]
+	return r.born
 }
 
 // anyDrive returns some execution that is live.
@@ -39,16 +39,13 @@ func (w *world) suspendRun() bool {
 	if d == nil || d.state.Status() != stint.InProgress {
 		return false
 	}
-	d.wish(coord.Event{Suspend: &coord.SuspendAsk{Grace: w.grace(), By: "user"}}, func(error) {})
-	if w.faults.enabled[serverKilled] && w.chance(0.5) {
-		v := d.server.service
+	w.wish(d, coord.Event{Suspend: &coord.SuspendAsk{Grace: w.grace(), By: "user"}})
+	v := d.server.service
+	w.befalls(killedAtSuspend, func() {
 		w.after(w.between(0, 4*second), "kill at a suspend", func() {
-			if !w.healed && v.server != nil {
-				v.killing = true
-				w.count(serverKilled)
-			}
+			v.killing = v.killing || !w.healed && v.server != nil
 		})
-	}
+	})
 	return true
 }
 
@@ -85,7 +82,7 @@ func (w *world) release(x stint.ExecutionID) {
 		jobs = append(jobs, id)
 	}
 	if len(jobs) > 0 {
-		d.wish(coord.Event{Resume: &coord.ResumeAsk{Jobs: jobs}}, func(error) {})
+		w.wish(d, coord.Event{Resume: &coord.ResumeAsk{Jobs: jobs}})
 	}
 }
 
@@ -115,7 +112,7 @@ func (w *world) moveJob() bool {
 	if d == nil {
 		return false
 	}
-	d.wish(coord.Event{Move: &coord.MoveAsk{Jobs: []stint.JobID{id}, Grace: w.grace()}}, func(error) {})
+	w.wish(d, coord.Event{Move: &coord.MoveAsk{Jobs: []stint.JobID{id}, Grace: w.grace()}})
 	return true
 }
 
@@ -139,6 +136,7 @@ func (w *world) drainNode() bool {
 
 // setDrain keeps what a node's drain is, and tells every execution.
 func (v *service) setDrain(ask coord.DrainAsk) {
+	v.world.passes(draining, v, v.machineOf(ask.Node))
 	v.store.drains = slices.DeleteFunc(v.store.drains, func(d coord.DrainAsk) bool { return d.Node == ask.Node })
 	if !ask.Undo {
 		v.store.drains = append(v.store.drains, ask)
@@ -160,6 +158,7 @@ func (s *server) isDraining(id stint.NodeID) bool {
 // is needed may be there alone, and it is taken away.
 func (w *world) lookDrained(m *machine, id stint.NodeID) {
 	v := m.service
+	w.passes(draining, v, m)
 	if w.healed || m.folder.node != id || v.server == nil || !v.server.isDraining(id) {
 		return
 	}
@@ -181,6 +180,7 @@ func (w *world) lookDrained(m *machine, id stint.NodeID) {
 // care has a person look after an execution until it is over: one that is
 // suspended is resumed, here or elsewhere, or left as it is.
 func (w *world) care(r *run) {
+	w.considerReuse(r)
 	if w.rests(r) {
 		return
 	}
@@ -199,31 +199,33 @@ func (w *world) care(r *run) {
 	}
 	switch e := at.book; e.status {
 	case stint.Suspended:
+		w.passes(suspended, v, nil)
+		w.changeInput(r)
 		w.resumeSuspended(v, r)
+	case stint.CompletedErrors:
+		w.retry(v, r)
 	case stint.Suspending:
 		if w.chance(0.03) {
 			v.resume(r, false)
 		}
 	case stint.InProgress:
+		w.befalls(inputReplaced, func() { w.change(r) })
 		if w.healed {
 			w.release(r.id)
-		} else if w.faults.enabled[takenAway] && w.chance(0.05) {
-			if _, recorded := w.storage.owner(r.id); recorded > 0 {
-				w.count(takenAway)
-				w.otherService(v).resume(r, true)
-			}
+		} else if _, recorded := w.storage.owner(r.id); recorded > 0 {
+			w.befalls(takenAway, func() { w.otherService(v).resume(r, true) })
 		}
-	case stint.Queued, stint.Resuming, stint.Completed, stint.CompletedErrors, stint.ExecutionFailed, stint.Terminating, stint.Terminated:
+	case stint.Queued, stint.Resuming, stint.Completed, stint.ExecutionFailed, stint.Terminating, stint.Terminated:
 	}
 }
 
 // resumeSuspended has one or two persons resume an execution.
 func (w *world) resumeSuspended(v *service, r *run) {
-	if w.happens(leftSuspended) {
+	if !r.scheduled && w.happens(leftSuspended) {
 		r.left = true
 		return
 	}
-	if w.healed || !w.faults.enabled[resumedElsewhere] || w.chance(0.5) {
+	if !w.happens(askedElsewhere) {
 		if w.chance(0.2) {
 			w.schedule(v, r)
 			return
@@ -241,7 +243,8 @@ func (w *world) resumeSuspended(v *service, r *run) {
 func (w *world) schedule(v *service, r *run) {
 	if s := v.server; s != nil && s.live(r.id) != nil {
 		at := w.millis() + w.between(0, 3000)
-		s.live(r.id).wish(coord.Event{Schedule: &coord.ScheduleAsk{At: at}}, func(error) {})
+		r.scheduled = true
+		w.wish(s.live(r.id), coord.Event{Schedule: &coord.ScheduleAsk{At: at}})
 	}
 }
 
@@ -275,7 +278,7 @@ func (w *world) endStale(r *run, owner *service) {
 // rests reports whether nothing more will become of an execution, in any service.
 func (w *world) rests(r *run) bool {
 	owner := w.serviceOf(r).store.of(r.id)
-	if owner == nil || !owner.settled && !r.left {
+	if owner == nil || !owner.settled && !r.left || owner.settled && r.retries > 0 && owner.book.canRetry() {
 		return false
 	}
 	return !slices.ContainsFunc(w.books.all, func(e *book) bool { return e.run == r && !e.row.settled && e.status != stint.Suspended })
@@ -283,5 +286,5 @@ func (w *world) rests(r *run) bool {
 
 // over reports whether everything has come to rest.
 func (w *world) over() bool {
-	return len(w.runs) > 0 && !slices.ContainsFunc(w.runs, func(r *run) bool { return !w.rests(r) })
+	return len(w.runs) > 0 && !w.books.drafting() && !slices.ContainsFunc(w.runs, func(r *run) bool { return !w.rests(r) })
 }

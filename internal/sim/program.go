@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/zeebo/xxh3"
@@ -16,19 +17,28 @@ import (
 type run struct {
 	id         stint.ExecutionID
 	request    stint.Request
-	plan       *plan.Plan
-	edges      []edge
-	cursed     attempt // stage, plus 1, and number of an operation that always fails
-	long       bool    // operations take long
+	born       *service // that it was submitted to
+	input      *inputs
+	cursed     []attempt // stages and numbers of operations that always fail
+	long       bool      // operations take long
 	staged     map[string]content
-	output     []content // of the parts, once committed
+	output     map[uint32]content // of the parts, once committed
+	parts      []stint.Part       // that were committed
 	committed  bool
+	partial    bool // what is committed is without something
 	committing bool // a commit errand has left the server
 	saves      bool // operations save themselves when they are asked to stop
 	claims     []*claim
-	cleared    bool // what was saved of it is not needed any more
-	abandoned  bool // it was claimed, and ended before anything came of that
-	left       bool // suspended, and left so
+	cleared    bool        // what was saved of it is not needed any more
+	left       bool        // suspended, and left so
+	scheduled  bool        // somebody has asked for it to resume by itself
+	retries    int         // that somebody will ask for, if it is completed with errors
+	retried    bool        // somebody has asked for one
+	rebased    bool        // it went on with another input
+	reusable   bool        // nobody has been asked yet whether to reuse it
+	reuses     *run        // whose operations it has taken over
+	draft      *submission // under way; nil: none
+	generous   bool        // people accept that operations are performed again
 }
 
 // owner is who owns the execution; nil: nobody has claimed it.
@@ -44,7 +54,7 @@ func (r *run) owns(v *service) bool {
 	if o := r.owner(); o != nil {
 		return o.service == v
 	}
-	return v.index == 0
+	return v == r.born
 }
 
 // clear removes what is staged.
@@ -68,7 +78,18 @@ type piece struct {
 	from, to int64
 }
 
-func (c content) sum() uint64 { return xxh3.HashString(fmt.Sprint(c)) }
+func (c content) sum() uint64 {
+	b := make([]byte, 0, 256)
+	for _, p := range c.pieces {
+		b = append(append(b, p.object...), ' ')
+		b = append(strconv.AppendInt(b, p.from, 10), ' ')
+		b = append(strconv.AppendInt(b, p.to, 10), ' ')
+	}
+	return xxh3.Hash(append(b, c.text...))
+}
+
+// equal reports whether two contents are the same.
+func (c content) equal(o content) bool { return c.text == o.text && slices.Equal(c.pieces, o.pieces) }
 
 // joined puts contents one after the other; pieces that touch become one.
 func joined(list []content) content {
@@ -98,7 +119,7 @@ func inputOf(g *stint.Grant, stage *stint.StageSpec, op uint32) content {
 	}
 	var c content
 	for _, p := range g.Subsets[op-g.Ops.From].Pieces {
-		c.pieces = append(c.pieces, piece{p.Object.Input + p.Object.URL, p.Offset, p.Offset + p.Length})
+		c.pieces = append(c.pieces, piece{contentOf(p.Object), p.Offset, p.Offset + p.Length})
 	}
 	return c
 }
@@ -109,7 +130,10 @@ func (r *run) outcome(a *agentProcess, o *order) *stint.Error {
 	switch {
 	case a.machine.fullUntil > w.now && w.chance(0.5):
 		return stint.Errorf(stint.Unavailable, "disk full")
-	case r.cursed == attempt{uint32(o.grant.Stage) + 1, o.op}:
+	case !r.input.has(o):
+		w.count(inputFoundChanged)
+		return stint.Errorf(stint.Invalid, "input changed")
+	case slices.Contains(r.cursed, attempt{uint32(o.grant.Stage), o.op}):
 		return stint.Errorf(stint.Failed, "exit 1")
 	case w.happens(attemptFailed):
 		return stint.Errorf(stint.Failed, "exit 2")
@@ -135,72 +159,85 @@ func countersOf(op uint32) []stint.CounterDelta {
 }
 
 // commit gives staged parts their places, once; repeated, it says the same.
-func (r *run) commit(w *world, parts []stint.Part, by *service) (int64, *stint.Error) {
+func (r *run) commit(w *world, parts []stint.Part, missing []stint.Missing, by *service) (int64, *stint.Error) {
 	var total int64
 	for _, p := range parts {
 		total += p.Bytes
 	}
-	if r.committed {
+	if r.committed && (!r.partial || slices.Equal(r.parts, parts)) {
 		return total, nil
+	}
+	if !r.owns(by) && r.committed {
+		return 0, stint.Errorf(stint.Conflict, "owned_elsewhere: the output is that of another service")
 	}
 	if !r.owns(by) {
 		w.breaks("owner", "service %d commits the output of %s, which is not its own", by.index, r.id)
 	}
+	output := make(map[uint32]content, len(parts))
 	for i, p := range parts {
 		c, staged := r.staged[p.Name]
-		if !staged || c.sum() != p.Sum || p.Op != uint32(i) {
+		if !staged || c.sum() != p.Sum || p.Op != uint32(i) && len(missing) == 0 {
 			return 0, stint.Errorf(stint.NotFound, "part %d: %q is not staged", i, p.Name)
 		}
-		r.output = append(r.output, c)
+		output[p.Op] = c
 	}
-	r.committed, r.cleared = true, true
+	r.output, r.parts, r.committed, r.partial = output, slices.Clone(parts), true, len(missing) > 0
+	r.cleared = !retryable(missing)
 	w.note("committed", uint64(total))
 	return total, nil
 }
 
 func (w *world) runOf(id stint.ExecutionID) *run {
-	return w.runs[slices.IndexFunc(w.runs, func(r *run) bool { return r.id == id })]
+	same := func(r *run) bool { return r.id == id }
+	if i := slices.IndexFunc(w.runs, same); i >= 0 {
+		return w.runs[i]
+	}
+	return w.books.drafts[slices.IndexFunc(w.books.drafts, same)]
 }
 
 // submit records an execution of random shape, and has it driven.
 func (w *world) submit(i int) {
 	v := w.services[0]
 	s := v.server
-	if s == nil {
+	if s == nil || v.store.isDown() {
 		w.after(100*millisecond, "submit", func() { w.submit(i) })
 		return
 	}
-	r := &run{id: stint.ExecutionID(fmt.Sprintf("x-%016d", i)), staged: make(map[string]content), long: w.chance(0.5), saves: w.chance(0.6)}
+	r := &run{id: stint.ExecutionID(fmt.Sprintf("x-%016d", i)), staged: make(map[string]content), long: w.chance(0.5), saves: w.chance(0.6), reusable: true, born: v}
 	listing, choice := w.shape(r)
-	var err error
-	r.plan, err = plan.Make(r.id, r.request, listing, choice)
+	w.shapePolicy(r)
+	w.enrol(v, r, listing, choice)
+	w.befalls(terminated, func() { w.after(w.between(0, 12*second), "terminate", func() { w.terminate(r) }) })
+}
+
+// enrol plans an execution, records it, and has it driven and looked after.
+func (w *world) enrol(v *service, r *run, listing stint.Listing, choice plan.Choice) {
+	s := v.server
+	r.born, r.input = v, &inputs{world: w, listing: listing}
+	made, err := plan.Make(r.id, r.request, r.input.list(), choice)
 	w.must(err)
-	r.edges = edgesOf(r.plan.Spec.Stages)
-	w.countShape(r.plan)
-	k := w.rng.IntN(len(r.plan.Spec.Stages))
-	if n := r.plan.Spec.Stages[k].Operations; n > 0 && w.happens(operationCursed) {
-		r.cursed = attempt{uint32(k) + 1, uint32(w.rng.IntN(int(n)))}
-	}
+	p := newPlanned(made)
+	w.countShape(p)
+	w.curse(r, p)
 	w.runs = append(w.runs, r)
-	row := &row{plan: r.plan, request: r.request, created: w.millis(), epoch: s.epoch}
+	row := &row{plan: p, request: r.request, created: w.millis(), epoch: s.epoch}
 	v.store.rows = append(v.store.rows, row)
 	w.books.open(v, r, row)
+	w.passes(submitting, v, nil)
 	w.after(w.between(0, 5*millisecond), "start", func() {
 		if s.dead {
 			return // its successor finds it
 		}
-		d := s.drive(row, coord.New(r.plan, r.request, s.epoch, row.created), false)
+		d := s.drive(row, coord.New(p.Plan, r.request, s.epoch, row.created), false)
 		for _, m := range s.members {
 			if m.session != nil {
 				d.post(input{event: &coord.Event{Attach: &coord.Attach{Node: m.doc, Holding: stint.Holding{Execution: d.id}, Session: m.number}}})
 			}
 		}
 		d.post(input{event: &coord.Event{Begin: true}})
+		w.passes(planning, v, nil)
 	})
 	w.after(w.between(0, 2*second), "care", func() { w.care(r) })
-	if w.happens(terminated) {
-		w.after(w.between(0, 12*second), "terminate", func() { w.terminate(r) })
-	}
 }
 
 // terminate has a person end an execution; without an answer they ask again.
@@ -211,11 +248,13 @@ func (w *world) terminate(r *run) {
 	}
 	d := v.server.live(r.id)
 	d.post(input{event: &coord.Event{Terminate: true}})
+	w.passes(cancelling, v, nil)
 	var status stint.ExecutionStatus
 	d.post(input{look: func(s *coord.State) { status = s.Status() }, released: func(ok bool) {
 		if ok && (status == stint.Terminating || status == stint.Terminated) {
 			d.row.book.terminated = true
-		} else if !ok {
+		}
+		if !ok || w.happens(answerLost) {
 			w.after(100*millisecond, "terminate", func() { w.terminate(r) })
 		}
 	}})
@@ -297,7 +336,7 @@ func (w *world) shapeGraph(r *run, listing stint.Listing, choice plan.Choice) (s
 
 func (w *world) objects(most int, size int64) (l stint.Listing) {
 	for i := range 1 + w.rng.IntN(most) {
-		l.Objects = append(l.Objects, stint.Object{URL: fmt.Sprintf("file:///in/%03d", i), Size: w.rng.Int64N(size)})
+		l.Objects = append(l.Objects, stint.Object{URL: fmt.Sprintf("file:///in/%03d", 2*i), Size: w.rng.Int64N(size), Version: "0.0"})
 	}
 	return l
 }

@@ -33,39 +33,91 @@ func (d *drive) writeRecord(e stint.Errand, reply func(stint.ErrandResult)) {
 	snapshot, err := wire.Marshal(d.state.SnapshotAll())
 	w.must(err)
 	d.saved = false
-	rec := &record{generation: max(e.Generation, 1), snapshot: snapshot, row: d.row, book: w.books.fork(d.row.book, d.next.records)}
+	rec := &record{generation: max(e.Generation, 1), snapshot: snapshot, row: d.row, plan: d.row.plan, book: w.books.fork(d.row.book, d.next.records)}
 	answer := func(err *stint.Error) {
-		if !s.dead {
+		s.awake(func() {
 			reply(stint.ErrandResult{ID: e.ID, Error: err})
-		}
+			d.recordWritten()
+		})
 	}
 	write := func() {
-		w.storage.do(func() *stint.Error {
+		w.storage.write(func() *stint.Error {
+			if v.store.epoch != s.epoch {
+				return stint.Errorf(stint.Unavailable, "another server has taken over the record")
+			}
 			w.storage.objects[recordKey(d.id, rec.generation)] = rec
 			w.count(recordWritten)
 			return nil
 		}, answer)
 	}
 	var refusal *stint.Error
-	w.storage.do(func() *stint.Error {
+	assert := func() *stint.Error {
 		switch highest, _ := w.storage.owner(d.id); {
 		case highest == nil && rec.generation == 1:
+			if err := w.storage.unwritable(); err != nil {
+				return err
+			}
 			refusal = w.storage.claim(r, 1, v)
+		case highest != nil && highest.generation > rec.generation && highest.service == v:
+			refusal = stint.Errorf(stint.Unavailable, "%sgeneration %d", stint.ClaimUnused, highest.generation)
 		case highest == nil || highest.generation != rec.generation || highest.service != v:
 			refusal = stint.Errorf(stint.Conflict, "owned_elsewhere")
 		}
 		return nil
-	}, func(err *stint.Error) {
-		switch {
-		case s.dead:
-		case err != nil:
-			answer(err)
-		case refusal != nil:
-			answer(refusal)
-		default:
-			write()
-		}
+	}
+	d.inTurn(func() {
+		w.storage.do(assert, func(err *stint.Error) {
+			s.awake(func() {
+				switch {
+				case err != nil:
+					answer(err)
+				case refusal != nil:
+					answer(refusal)
+				default:
+					write()
+				}
+			})
+		})
 	})
+}
+
+// inTurn has a record written after those that are under way: that of an earlier
+// state must not take the place of a later one's.
+func (d *drive) inTurn(write func()) {
+	if d.recording = append(d.recording, write); len(d.recording) == 1 {
+		write()
+	}
+}
+
+// recordWritten begins with the next record.
+func (d *drive) recordWritten() {
+	if d.recording = d.recording[1:]; len(d.recording) > 0 {
+		d.recording[0]()
+	}
+}
+
+// withdrawUnused takes back a claim of this service that is higher than what the
+// execution is in, which nobody will use any more.
+func (d *drive) withdrawUnused(generation uint64) {
+	s, w := d.server, d.server.world
+	if s.seized[d.id] {
+		return // somebody is about to use it
+	}
+	s.seized[d.id] = true
+	unused := false
+	look := func(st *coord.State) { unused = st.Status() != stint.Suspended && st.Generation() == generation }
+	d.post(input{look: look, released: func(ok bool) {
+		if !ok || !unused {
+			delete(s.seized, d.id)
+			return
+		}
+		w.storage.write(func() *stint.Error {
+			if highest, _ := w.storage.owner(d.id); s.service.store.epoch == s.epoch && highest != nil && highest.service == s.service && highest.generation > generation {
+				w.storage.withdraw(w.runOf(d.id), highest)
+			}
+			return nil
+		}, func(*stint.Error) { s.awake(func() { delete(s.seized, d.id) }) })
+	}})
 }
 
 // standing is what a resume must know of an execution.
@@ -95,6 +147,7 @@ type resumption struct {
 	here     *drive // nil: it is not known here
 	was      standing
 	redo     coord.ResumeAsk // names what is missing, and accepted
+	anew     *relisted       // its input as it is now; nil: as it was
 	done     func(error)
 }
 
@@ -135,13 +188,13 @@ func (s *server) resume(r *run, takeOver bool, done func(error)) {
 // storage has storage do something for the resumption, unless that fails.
 func (t *resumption) storage(act func() *stint.Error, then func()) {
 	t.server.world.storage.do(act, func(err *stint.Error) {
-		switch {
-		case t.server.dead:
-		case err != nil:
-			t.done(err)
-		default:
-			then()
-		}
+		t.server.awake(func() {
+			if err != nil {
+				t.done(err)
+			} else {
+				then()
+			}
+		})
 	})
 }
 
@@ -187,7 +240,7 @@ func (t *resumption) read(generation, highest uint64) {
 	w := t.server.world
 	var rec *record
 	t.storage(func() *stint.Error {
-		rec, _ = w.storage.objects[recordKey(t.run.id, generation)].(*record)
+		rec = w.storage.recordOf(t.run.id, generation)
 		return nil
 	}, func() {
 		if rec == nil {
@@ -196,7 +249,7 @@ func (t *resumption) read(generation, highest uint64) {
 		}
 		var snap coord.Snapshot
 		w.must(wire.Unmarshal(rec.snapshot, &snap))
-		state, err := coord.Restore(t.run.plan, t.run.request, t.server.epoch, snap)
+		state, err := coord.Restore(rec.plan.Plan, t.run.request, t.server.epoch, snap)
 		if err != nil {
 			w.breaks("record", "of generation %d: %v", generation, err)
 			return
@@ -210,6 +263,7 @@ func (t *resumption) read(generation, highest uint64) {
 // verify looks whether all that the execution goes on from is there.
 func (t *resumption) verify(highest uint64) {
 	w := t.server.world
+	w.passes(verifying, t.server.service, nil)
 	missing := ""
 	t.storage(func() *stint.Error {
 		missing = t.missing()
@@ -226,7 +280,7 @@ func (t *resumption) verify(highest uint64) {
 			t.done(stint.Errorf(stint.NotFound, "saved_state_damaged: %s", missing))
 			return
 		}
-		t.claim(max(highest, t.was.generation) + 1)
+		t.lookAtInput(func() { t.claim(max(highest, t.was.generation) + 1) })
 	})
 }
 
@@ -264,25 +318,31 @@ func (t *resumption) claim(generation uint64) {
 			refusal = stint.Errorf(stint.NotFound, "no saved state")
 			return nil
 		}
+		if err := w.storage.unwritable(); err != nil {
+			return err
+		}
 		refusal = w.storage.claim(t.run, generation, t.server.service)
 		return nil
 	}, func() {
 		switch {
 		case refusal != nil:
 			t.done(refusal)
+		case t.was.state == nil && t.anew != nil:
+			t.goOnAnew(generation)
 		case t.was.state == nil:
 			t.goOn(generation)
 		default:
-			w.after(w.between(500, 20*millisecond), "enter", func() {
-				if !t.server.dead {
-					t.enter(generation)
-				}
-			})
+			t.server.later(w.between(500, 20*millisecond), "enter", func() { t.enter(generation) })
 		}
 	})
 }
 
 func (t *resumption) goOn(generation uint64) {
+	if t.anew != nil { // it goes on already
+		t.server.world.count(resumedRuns)
+		t.done(nil)
+		return
+	}
 	ask := t.redo
 	ask.Generation = generation
 	t.here.wish(coord.Event{Resume: &ask}, func(err error) {
@@ -296,9 +356,12 @@ func (t *resumption) goOn(generation uint64) {
 // enter makes an execution that came from elsewhere live here.
 func (t *resumption) enter(generation uint64) {
 	s, w, v, state := t.server, t.server.world, t.server.service, t.was.state
+	if !s.owns() {
+		return
+	}
 	state.SetHome("home")
 	e := w.books.fork(t.was.rec.book, nil)
-	fresh := &row{plan: t.run.plan, request: t.run.request, created: t.was.rec.row.created, epoch: s.epoch, book: e, home: "home"}
+	fresh := &row{plan: t.was.rec.plan, request: t.run.request, created: t.was.rec.row.created, epoch: s.epoch, book: e, home: "home"}
 	e.service = v
 	enter := func(d coord.Delta) {
 		for _, rec := range d.Records {
@@ -306,7 +369,7 @@ func (t *resumption) enter(generation uint64) {
 			w.books.take(e, rec)
 		}
 	}
-	now := w.millis()
+	now := s.millis()
 	begun := state.Resume(now)
 	enter(begun)
 	for _, d := range begun.Errands {
@@ -318,10 +381,17 @@ func (t *resumption) enter(generation uint64) {
 		w.breaks("record", "%s is %s in the record of generation %d", t.run.id, state.Status(), t.was.rec.generation)
 		return
 	}
+	if t.anew != nil {
+		state, e = t.rebase(state, e)
+		fresh.plan, fresh.book = t.anew.plan, e
+	}
 	for _, id := range state.Document(now).Nodes {
 		if s.member(id) == nil {
 			enter(state.Step(coord.Event{At: now, Gone: &coord.Gone{Node: id, Lost: true}}))
 		}
+	}
+	if t.anew != nil {
+		t.stepIn(state, e, coord.Event{Resume: &coord.ResumeAsk{Generation: generation}})
 	}
 	snap, err := wire.Marshal(state.SnapshotAll())
 	w.must(err)
@@ -362,10 +432,10 @@ func (t *resumption) replace(fresh *row, generation uint64) {
 	old.book.row = old
 	w.count(replacedRuns)
 	d.drop(&flight{})
-	w.after(150*millisecond, "enter", func() {
-		if !t.server.dead && d.state != nil {
+	t.server.later(150*millisecond, "enter", func() {
+		if d.state != nil {
 			t.goOn(generation)
-		} else if !t.server.dead {
+		} else {
 			t.done(errUnknown)
 		}
 	})
@@ -377,7 +447,7 @@ func (s *server) watchSchedule() {
 		if d.state == nil || d.state.Status() != stint.Suspended {
 			continue
 		}
-		if at := d.state.ResumeAt(); at > 0 && at <= s.world.millis() && s.world.chance(0.3) {
+		if at := d.state.ResumeAt(); at > 0 && at <= s.millis() && s.world.chance(0.3) {
 			s.world.count(resumedAtTime)
 			s.resume(s.world.runOf(d.id), false, func(error) {})
 		}

@@ -16,6 +16,10 @@ type server struct {
 	service  *service
 	epoch    stint.Epoch
 	dead     bool
+	journal  journal
+	clock    steady
+	paused   int64 // until when
+	slow     int64 // until when everything takes its time
 	members  []*member
 	drives   []*drive
 	errands  []*errandUnderWay
@@ -24,7 +28,9 @@ type server struct {
 	round    uint64
 	placing  bool
 	acted    map[stint.ExecutionID]uint64
-	seized   map[stint.ExecutionID]bool // being resumed
+	seized   map[stint.ExecutionID]bool  // being resumed
+	tries    int                         // comparisons, for their names
+	kept     map[stint.ExecutionID]int64 // of executions that are settled: until when nodes keep their blocks
 }
 
 // member is a node as the server knows it.
@@ -48,8 +54,13 @@ func (v *service) start() {
 		return
 	}
 	w := v.world
-	s := &server{world: w, service: v, acted: make(map[stint.ExecutionID]uint64), seized: make(map[stint.ExecutionID]bool)}
+	if v.store.isDown() {
+		w.after(100*millisecond, "restart server", v.start)
+		return
+	}
+	s := &server{world: w, service: v, acted: make(map[stint.ExecutionID]uint64), seized: make(map[stint.ExecutionID]bool), kept: make(map[stint.ExecutionID]int64)}
 	s.epoch = v.store.takeOver()
+	s.journal = journal{server: s, store: &v.store}
 	v.server = s
 	for _, n := range v.store.nodes {
 		if n.Status == stint.NodeReady {
@@ -59,7 +70,7 @@ func (v *service) start() {
 	}
 	for _, r := range v.store.rows {
 		if !r.settled {
-			state, saved := v.store.load(r)
+			state, saved := v.store.load(r, r.epoch)
 			s.drive(r, state, saved)
 		}
 	}
@@ -70,24 +81,32 @@ func (v *service) start() {
 		s.want()
 	})
 	s.every(500*millisecond, "watch", s.watch)
+	s.every(second, "epoch", func() { s.owns() })
 	s.every(250*millisecond, "schedule", s.watchSchedule)
 }
 
 // every has something done again and again while the server lives.
 func (s *server) every(d int64, name string, do func()) {
-	s.world.after(d, name, func() {
-		if !s.dead {
-			do()
-			s.every(d, name, do)
-		}
+	s.later(d, name, func() {
+		s.every(d, name, do)
+		do()
 	})
 }
 
 // kill ends the process: what it had in memory and under way is gone.
 func (s *server) kill() {
+	s.end()
+	s.journal.killed()
+}
+
+// end takes the process off: its connections end, too.
+func (s *server) end() {
 	s.dead = true
-	s.service.server = nil
-	s.service.store.killed()
+	v := s.service
+	v.former = slices.DeleteFunc(v.former, func(o *server) bool { return o == s })
+	if v.server == s {
+		v.server = nil
+	}
 	for _, m := range s.service.machines {
 		if a := m.agent; a != nil && a.session != nil && a.session.server == s {
 			a.session.cut()
@@ -116,11 +135,13 @@ func (s *server) live(id stint.ExecutionID) *drive {
 // accept begins a session.
 func (s *server) accept(sess *session, hello *hello) {
 	doc := hello.node
-	if old := s.member(doc.ID); old != nil && old.doc.Incarnation > doc.Incarnation {
+	replaced, err := s.admit(&doc)
+	if err != nil {
 		sess.cut()
+		sess.agent.refused(err)
 		return
 	}
-	for _, id := range s.service.store.saveNode(doc) {
+	for _, id := range replaced {
 		s.markLost(id)
 		s.declare(id, true)
 	}
@@ -135,16 +156,13 @@ func (s *server) accept(sess *session, hello *hello) {
 	s.sessions++
 	m.doc, m.session, m.number = doc, sess, s.sessions
 	sess.attached, sess.hello = true, hello
+	s.world.passes(joining, s.service, sess.agent.machine)
 	number, took := m.number, s.world.between(0, 3*millisecond)
 	if !s.world.healed && s.world.chance(0.1) {
 		took = s.world.between(0, 500*millisecond)
 	}
 	sess.busyUntil = s.world.now + took + 1
-	s.world.after(took, "announce", func() {
-		if !s.dead {
-			s.announce(sess, hello, number)
-		}
-	})
+	s.later(took, "announce", func() { s.announce(sess, hello, number) })
 }
 
 // announce tells every live execution that the node is there and what it holds.
@@ -159,7 +177,7 @@ func (s *server) announce(sess *session, hello *hello, number uint64) {
 		d.post(input{event: &coord.Event{Attach: &coord.Attach{Node: hello.node, Holding: h, Session: number}}})
 	}
 	for _, h := range held {
-		sess.sendDown(toAgent{execution: h.Execution, message: coord.Message{Forget: &coord.Forget{}}})
+		sess.sendDown(toAgent{execution: h.Execution, message: coord.Message{Forget: s.forgetting(h.Execution)}})
 	}
 	for _, e := range s.errands {
 		if e.node == "" {
@@ -186,10 +204,7 @@ func (s *server) declare(id stint.NodeID, lost bool) {
 	if !s.world.healed && s.world.chance(0.2) {
 		took = s.world.between(0, 400*millisecond)
 	}
-	s.world.after(took, "gone", func() {
-		if s.dead {
-			return
-		}
+	s.later(took, "gone", func() {
 		for _, d := range s.drives {
 			d.post(input{event: &coord.Event{Gone: gone}})
 		}
@@ -243,11 +258,14 @@ func (s *server) receive(sess *session, m toServer) {
 
 func (s *server) receiveReport(sess *session, r *stint.Report) {
 	if d := s.live(r.Execution); d != nil {
+		if r.Begun != nil || r.Failures != nil {
+			s.world.passes(accounting, s.service, sess.agent.machine)
+		}
 		d.post(input{event: &coord.Event{Report: r}})
 		return
 	}
 	sess.sendDown(toAgent{execution: r.Execution, message: coord.Message{Ack: &coord.Ack{Incarnation: r.Incarnation, Seq: r.Seq}}})
-	sess.sendDown(toAgent{execution: r.Execution, message: coord.Message{Forget: &coord.Forget{}}})
+	sess.sendDown(toAgent{execution: r.Execution, message: coord.Message{Forget: s.forgetting(r.Execution)}})
 }
 
 // send gives a node a message, if it has a session.
@@ -261,9 +279,13 @@ func (s *server) send(x stint.ExecutionID, m coord.Message) {
 		n.session.cut()
 		return
 	}
-	n.session.sendDown(toAgent{execution: x, message: m})
+	msg := toAgent{execution: x, message: m}
+	if m.Grant != nil {
+		msg.spec = s.service.store.of(x).plan
+	}
+	n.session.sendDown(msg)
 	if m.Grant != nil && s.world.happens(messageRepeated) {
-		n.session.sendDown(toAgent{execution: x, message: m})
+		n.session.sendDown(msg)
 	}
 }
 
@@ -317,11 +339,9 @@ func (s *server) want() {
 		return
 	}
 	s.placing = true
-	s.world.after(s.world.between(50, 2*millisecond), "place", func() {
+	s.later(s.world.between(50, 2*millisecond), "place", func() {
 		s.placing = false
-		if !s.dead {
-			s.place()
-		}
+		s.place()
 	})
 }
 
@@ -348,6 +368,13 @@ func (s *server) place() {
 	}
 	for _, decision := range sched.Place(snap) {
 		s.acted[decision.Execution] = versions[decision.Execution]
+		if a := decision.Assign; a != nil {
+			p := placing
+			if s.service.store.of(decision.Execution).book.resumed > 0 {
+				p = resumePlacing
+			}
+			s.world.passes(p, s.service, s.service.machineOf(a.Node))
+		}
 		s.live(decision.Execution).post(input{event: &coord.Event{Assign: decision.Assign, Retract: decision.Retract}})
 	}
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"slices"
 
 	"stint"
@@ -12,24 +13,24 @@ type service struct {
 	world    *world
 	index    int
 	store    store
-	server   *server // nil: down
-	killing  bool    // the server is killed while its next commit is under way
+	server   *server   // nil: down
+	former   []*server // that have not noticed that another has taken over
+	skew     int64     // of its clock, in milliseconds
+	killing  bool      // the server is killed while its next commit is under way
 	machines []*machine
 }
 
 // newService starts a service with so many nodes.
 func (w *world) newService(nodes int) {
 	v := &service{world: w, index: len(w.services)}
-	v.store.world, v.store.service = w, v
+	v.store.world = w
 	v.store.snapshot = 3 + w.rng.IntN(60)
 	w.services = append(w.services, v)
 	v.start()
 	for range nodes {
-		m := &machine{world: w, service: v, index: len(w.machines), slots: 1 + w.rng.IntN(3), slow: 1}
-		if w.chance(0.2) && w.faults.enabled[slowNode] && !w.healed {
-			m.slow = 2 + 6*w.rng.Float64()
-			w.faults.counters[slowNode]++
-		}
+		i := w.index()
+		m := &machine{world: w, service: v, index: i, name: fmt.Sprintf("node%d", i), slots: 1 + w.rng.IntN(3), slow: 1}
+		w.befalls(slowNode, func() { m.slow = 2 + 6*w.rng.Float64() })
 		m.replaceFolder()
 		v.machines = append(v.machines, m)
 		w.machines = append(w.machines, m)

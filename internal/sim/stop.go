@@ -62,7 +62,8 @@ func (s *slot) interrupt(o *order) {
 	s.current = nil
 	s.deliver()
 	w.count(interrupted)
-	end := stint.Interrupted{Job: o.grant.Job, Op: o.op, Start: epochMillis + o.began/millisecond, End: w.millis()}
+	w.passes(saving, a.machine.service, a.machine)
+	end := stint.Interrupted{Job: o.grant.Job, Op: o.op, Start: a.millis() - (w.now-o.began)/millisecond, End: a.millis()}
 	tell := func() {
 		a.ledger.Interrupted(o.execution, end)
 		a.flush()
@@ -77,7 +78,7 @@ func (s *slot) interrupt(o *order) {
 	}
 	key := fmt.Sprintf("%scheckpoint-%d-%d-%d-%d", savedPrefix(o.execution), o.grant.Stage, o.op, o.grant.Job, a.incarnation)
 	saved := &checkpoint{progress: min(0.9, o.progress+(1-o.progress)*float64(w.now-o.began)/float64(o.takes+1))}
-	w.storage.do(func() *stint.Error {
+	w.storage.write(func() *stint.Error {
 		w.storage.objects[key] = saved
 		return nil
 	}, func(err *stint.Error) {

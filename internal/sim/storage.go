@@ -15,6 +15,8 @@ type storage struct {
 	world   *world
 	objects map[string]any  // by key: *pack, *checkpoint, *claim or *record
 	refuses int64           // until when it does nothing
+	denies  int64           // until when nobody may do anything
+	fixed   int64           // until when nothing can be written
 	taken   map[string]bool // keys of what a fault took away
 }
 
@@ -38,7 +40,8 @@ type record struct {
 	generation uint64
 	snapshot   []byte
 	row        *row
-	book       *book // as it was then
+	plan       *planned // as it was then
+	book       *book    // as it was then
 }
 
 func savedPrefix(x stint.ExecutionID) string { return "saved/" + string(x) + "/" }
@@ -51,17 +54,27 @@ func recordKey(x stint.ExecutionID, generation uint64) string {
 	return fmt.Sprintf("%srecord-%06d", savedPrefix(x), generation)
 }
 
+// recordOf returns the record of a generation; nil if there is none.
+func (s *storage) recordOf(x stint.ExecutionID, generation uint64) *record {
+	rec, _ := s.objects[recordKey(x, generation)].(*record)
+	return rec
+}
+
 // do has storage do something, after a while: it may refuse, or do it and not
 // say so.
 func (s *storage) do(act func() *stint.Error, then func(*stint.Error)) {
 	w := s.world
 	took := w.between(100, 20*millisecond)
-	if w.happens(storageLate) {
-		took += w.between(100*millisecond, 3*second)
-	}
+	w.befalls(storageLate, func() { took += w.between(100*millisecond, 3*second) })
 	w.after(took, "storage", func() {
 		if s.refuses > w.now {
+			w.felt()
 			then(stint.Errorf(stint.Unavailable, "storage refuses"))
+			return
+		}
+		if s.denies > w.now {
+			w.felt()
+			then(stint.Errorf(stint.Denied, "storage does not know these credentials"))
 			return
 		}
 		err := act()
@@ -77,7 +90,48 @@ func (w *world) refuseStorage() bool {
 	if w.storage.refuses > w.now {
 		return false
 	}
-	w.storage.refuses = min(w.now+w.between(50*millisecond, 6*second), faultTime)
+	w.storage.refuses = min(w.now+w.between(50*millisecond, 6*second), w.healAt)
+	return true
+}
+
+// write is do for something that is written: it may not be possible, or fail to
+// get to the disk, and then nothing of it is there.
+func (s *storage) write(act func() *stint.Error, then func(*stint.Error)) {
+	s.do(func() *stint.Error {
+		if err := s.unwritable(); err != nil {
+			return err
+		}
+		return act()
+	}, then)
+}
+
+// unwritable says why nothing can be written now; nil: it can.
+func (s *storage) unwritable() *stint.Error {
+	w := s.world
+	switch {
+	case s.fixed > w.now:
+		return stint.Errorf(stint.Denied, "storage is read-only")
+	case w.happens(syncFailed):
+		return stint.Errorf(stint.Unavailable, "sync failed")
+	}
+	return nil
+}
+
+// denyStorage has the credentials for storage be no good for a while.
+func (w *world) denyStorage() bool {
+	if w.storage.denies > w.now {
+		return false
+	}
+	w.storage.denies = min(w.now+w.between(50*millisecond, 5*second), w.healAt)
+	return true
+}
+
+// fixStorage has storage be read-only for a while.
+func (w *world) fixStorage() bool {
+	if w.storage.fixed > w.now {
+		return false
+	}
+	w.storage.fixed = min(w.now+w.between(50*millisecond, 5*second), w.healAt)
 	return true
 }
 
@@ -131,13 +185,26 @@ func (s *storage) claim(r *run, generation uint64, v *service) *stint.Error {
 	return nil
 }
 
-// deleteAll removes everything of an execution.
-func (s *storage) deleteAll(x stint.ExecutionID) {
-	for key := range s.objects {
-		if strings.HasPrefix(key, savedPrefix(x)) {
-			delete(s.objects, key)
-		}
+// withdraw takes back a claim under which nothing was done.
+func (s *storage) withdraw(r *run, c *claim) {
+	s.world.count(claimWithdrawn)
+	delete(s.objects, ownerKey(r.id, c.generation))
+	r.claims = slices.DeleteFunc(r.claims, func(o *claim) bool { return o == c })
+}
+
+// deleteAll removes everything of an execution, from the last key to the first. It may
+// come to an end on the way.
+func (s *storage) deleteAll(x stint.ExecutionID) *stint.Error {
+	keys := slices.DeleteFunc(sortedKeys(s.objects), func(key string) bool { return !strings.HasPrefix(key, savedPrefix(x)) })
+	stays := 0 // it ends before these
+	s.world.befalls(removalHalf, func() { stays = s.world.rng.IntN(len(keys) + 1) })
+	for _, key := range slices.Backward(keys[stays:]) {
+		delete(s.objects, key)
 	}
+	if stays > 0 {
+		return stint.Errorf(stint.Unavailable, "storage refuses")
+	}
+	return nil
 }
 
 // takePack takes a pack away.
@@ -155,12 +222,19 @@ func (w *world) takePack() bool {
 	return true
 }
 
+func compareKeys(a, b blockKey) int {
+	return cmp.Or(cmp.Compare(a.execution, b.execution), cmp.Compare(a.stage, b.stage), cmp.Compare(a.op, b.op))
+}
+
 // rotBlock alters a block on a node.
 func (w *world) rotBlock() bool {
-	m := w.anyMachine()
-	keys := slices.SortedFunc(maps.Keys(m.folder.blocks), func(a, b blockKey) int {
-		return cmp.Or(cmp.Compare(a.execution, b.execution), cmp.Compare(a.stage, b.stage), cmp.Compare(a.op, b.op))
-	})
+	return w.anyMachine().rotSome()
+}
+
+// rotSome alters one of the blocks on a machine.
+func (m *machine) rotSome() bool {
+	w := m.world
+	keys := slices.SortedFunc(maps.Keys(m.folder.blocks), compareKeys)
 	if len(keys) == 0 {
 		return false
 	}

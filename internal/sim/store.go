@@ -5,26 +5,25 @@ import (
 
 	"stint"
 	"stint/internal/coord"
-	"stint/internal/plan"
 	"stint/internal/wire"
 )
 
 // store is the simulated record: what it has, a killed server finds again.
 type store struct {
 	world    *world
-	service  *service
 	epoch    stint.Epoch
 	nodes    []stint.Node
 	rows     []*row
 	drains   []coord.DrainAsk
-	queue    []*pendingBatch // not being committed yet
-	flying   []*pendingBatch // one transaction
-	snapshot int             // records between snapshots, drawn per seed
+	snapshot int   // records between snapshots, drawn per seed
+	full     int64 // until when its disk has no room
+
+	downUntil int64 // until then it refuses everything
 }
 
 // row is one execution.
 type row struct {
-	plan    *plan.Plan
+	plan    *planned
 	request stint.Request
 	created int64
 	epoch   stint.Epoch
@@ -46,12 +45,21 @@ type batch struct {
 	after    uint64
 	records  []coord.Record
 	settled  bool
+	revive   bool // it was settled, under whatever epoch, and is so no more
 	snapshot *coord.Snapshot
 }
 
 type pendingBatch struct {
 	batch
 	done func(error)
+}
+
+// journal is what one server process commits through.
+type journal struct {
+	server *server
+	store  *store
+	queue  []*pendingBatch // not being committed yet
+	flying []*pendingBatch // one transaction
 }
 
 var (
@@ -66,6 +74,15 @@ func (s *store) of(id stint.ExecutionID) *row {
 		}
 	}
 	return nil
+}
+
+// isDown reports whether nothing can be read and written. Only a placed fault does that.
+func (s *store) isDown() bool {
+	down := s.downUntil > s.world.now
+	if down {
+		s.world.felt()
+	}
+	return down
 }
 
 func (s *store) takeOver() stint.Epoch {
@@ -99,22 +116,19 @@ func (s *store) saveNode(n stint.Node) (replaced []stint.NodeID) {
 
 // commit queues a batch; done is called with its outcome unless the server is
 // killed before.
-func (s *store) commit(b batch, done func(error)) {
-	s.queue = append(s.queue, &pendingBatch{batch: b, done: done})
-	s.begin()
+func (j *journal) commit(b batch, done func(error)) {
+	j.queue = append(j.queue, &pendingBatch{batch: b, done: done})
+	j.begin()
 }
 
-func (s *store) begin() {
-	if len(s.flying) > 0 || len(s.queue) == 0 {
+func (j *journal) begin() {
+	if len(j.flying) > 0 || len(j.queue) == 0 {
 		return
 	}
-	s.flying, s.queue = s.queue, nil
-	group, epoch := s.flying, s.epoch
-	w := s.world
-	took := w.between(500, 8*millisecond)
-	if !w.healed && w.chance(0.03) {
-		took = w.between(8*millisecond, 600*millisecond)
-	}
+	j.flying, j.queue = j.queue, nil
+	w, s := j.store.world, j.server
+	took := j.duration()
+	w.passes(journalling, s.service, nil)
 	if v := s.service; v.killing && !w.healed {
 		w.after(w.between(0, took), "fault", func() {
 			if v.killing && v.server != nil {
@@ -122,25 +136,51 @@ func (s *store) begin() {
 			}
 		})
 	}
-	w.after(took, "commit", func() {
-		if s.epoch != epoch || len(s.flying) == 0 || s.flying[0] != group[0] {
-			return // the server was killed meanwhile
+	s.later(took, "commit", func() {
+		group := j.flying
+		j.flying = nil
+		j.land(group)
+		if !s.dead {
+			j.begin()
 		}
-		s.flying = nil
-		s.land(group)
-		s.begin()
 	})
 }
 
-// land ends a transaction: as a rule done, now and then nobody knows.
-func (s *store) land(group []*pendingBatch) {
-	w := s.world
-	unknown := w.happens(commitUnknown)
-	written := !unknown || w.chance(0.5)
+// duration draws how long a transaction takes.
+func (j *journal) duration() int64 {
+	w := j.store.world
+	switch {
+	case w.happens(commitSlow):
+		return w.between(600*millisecond, 6*second)
+	case !w.healed && w.chance(0.03):
+		return w.between(8*millisecond, 600*millisecond)
+	}
+	return w.between(500, 8*millisecond)
+}
+
+// land ends a transaction: as a rule done, now and then nobody knows. Nothing of
+// one that finds no room, or that could not be synced, is in the record; who asked
+// for it hears no more than that its outcome is not known.
+func (j *journal) land(group []*pendingBatch) {
+	w := j.store.world
+	var unknown bool
+	written := true
+	switch {
+	case j.store.full > w.now:
+		w.count(commitNoRoom)
+		unknown, written = true, false
+	case w.happens(commitSyncFailed):
+		unknown, written = true, false
+	default:
+		unknown = w.befalls(commitUnknown, func() { written = w.chance(0.5) })
+	}
 	for _, p := range group {
 		var outcome error
-		if written {
-			outcome = s.write(p.batch)
+		switch {
+		case j.store.isDown():
+			outcome = errRefused
+		case written:
+			outcome = j.store.write(p.batch)
 		}
 		if unknown && outcome == nil {
 			outcome = errUnknown
@@ -150,26 +190,30 @@ func (s *store) land(group []*pendingBatch) {
 }
 
 // killed decides what of the transaction under way is in the record.
-func (s *store) killed() {
-	group := s.flying
-	s.flying, s.queue = nil, nil
+func (j *journal) killed() {
+	group := j.flying
+	j.flying, j.queue = nil, nil
+	w := j.store.world
 	if len(group) == 0 {
 		return
 	}
-	if s.world.chance(0.5) {
-		s.world.count(commitLost)
+	if j.store.full > w.now || w.chance(0.5) {
+		w.count(commitLost)
 		return
 	}
-	s.world.count(commitKept)
+	w.count(commitKept)
 	for _, p := range group {
-		_ = s.write(p.batch) // nobody is left to be told
+		_ = j.store.write(p.batch) // nobody is left to be told
 	}
 }
 
 // write writes one batch, or refuses it.
 func (s *store) write(b batch) error {
 	r := b.row
-	if r.epoch != b.epoch || r.version != b.after {
+	if r.version != b.after || b.revive && (!r.settled || b.epoch != s.epoch) || !b.revive && r.epoch != b.epoch {
+		if b.epoch < s.epoch {
+			s.world.count(commitFenced)
+		}
 		return errRefused
 	}
 	for i, rec := range b.records {
@@ -177,7 +221,7 @@ func (s *store) write(b batch) error {
 	}
 	r.history = append(r.history, b.records...)
 	r.version += uint64(len(b.records))
-	r.settled = b.settled
+	r.settled, r.epoch = b.settled, b.epoch
 	if b.snapshot != nil {
 		s.writeSnapshot(r, b.snapshot)
 	}
@@ -207,17 +251,18 @@ func (s *store) writeSnapshot(r *row, snap *coord.Snapshot) {
 	r.core, r.coreAt = b, snap.Version
 }
 
-// load makes the state of an execution of what is kept.
-func (s *store) load(r *row) (state *coord.State, saved bool) {
-	state = coord.New(r.plan, r.request, r.epoch, r.created)
+// load makes the state of an execution of what is kept, as its owner in an epoch
+// has it.
+func (s *store) load(r *row, epoch stint.Epoch) (state *coord.State, saved bool) {
+	state = coord.New(r.plan.Plan, r.request, epoch, r.created)
 	if r.core != nil {
 		var snap coord.Snapshot
 		s.world.must(wire.Unmarshal(r.core, &snap))
 		var err error
-		state, err = coord.Restore(r.plan, r.request, r.epoch, snap)
+		state, err = coord.Restore(r.plan.Plan, r.request, epoch, snap)
 		if err != nil {
 			s.world.breaks("fold", "snapshot of version %d: %v", r.coreAt, err)
-			return coord.New(r.plan, r.request, r.epoch, r.created), false
+			return coord.New(r.plan.Plan, r.request, epoch, r.created), false
 		}
 		s.world.count(snapshotRead)
 	}

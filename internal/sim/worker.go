@@ -27,8 +27,7 @@ const (
 func (a *agentProcess) prepare(o *order) {
 	w := a.world
 	a.preparing = append(a.preparing, o)
-	r := w.runOf(o.execution)
-	stage := &r.plan.Spec.Stages[o.grant.Stage]
+	stage := &o.plan.Spec.Stages[o.grant.Stage]
 	a.restore(o)
 	if stage.Input.Kind == stint.FromInput && len(stage.Beside) == 0 {
 		a.later(w.between(10, millisecond), "prepared", func() { a.prepared(o, [][]content{{inputOf(o.grant, stage, o.op)}}) })
@@ -66,10 +65,11 @@ func (a *agentProcess) leave(o *order) {
 func (a *agentProcess) fetch(o *order, deadline int64) {
 	w := a.world
 	a.later(w.between(100, 20*millisecond), "fetch", func() {
+		w.passes(fetching, a.machine.service, a.machine)
 		inputs, lost, silent := a.gather(o)
 		switch {
-		case lost == "" || silent && w.now >= deadline:
-		case silent:
+		case lost == "" || silent != nil && w.now >= deadline:
+		case silent != nil:
 			a.later(300*millisecond, "fetch", func() { a.fetch(o, deadline) })
 			return
 		}
@@ -78,35 +78,49 @@ func (a *agentProcess) fetch(o *order, deadline int64) {
 			return
 		}
 		a.leave(o)
-		a.ledger.Fail(o.execution, stint.Failure{Job: o.grant.Job, Op: o.op, Start: w.millis(), End: w.millis(), Error: stint.Errorf(stint.Lost, "%s", lost)})
+		a.ledger.Fail(o.execution, stint.Failure{Job: o.grant.Job, Op: o.op, Start: a.millis(), End: a.millis(), Error: stint.Errorf(stint.Lost, "%s", lost), Silent: nodesOf(silent)})
 		a.flush()
 		a.pump()
 	})
 }
 
-// gather collects the inputs: lost says what is missing, silent that somebody
-// did not answer. Copies that cannot be used are reported.
-func (a *agentProcess) gather(o *order) (inputs [][]content, lost string, silent bool) {
-	r := a.world.runOf(o.execution)
-	for _, e := range r.into(o.grant.Stage) {
+// nodesOf lists the nodes among sources.
+func nodesOf(sources []*stint.Source) (list []stint.NodeID) {
+	for _, src := range sources {
+		if src.Pack == nil && !slices.Contains(list, src.Node) {
+			list = append(list, src.Node)
+		}
+	}
+	return list
+}
+
+// gather collects the inputs: lost says what is missing, silent who did not answer.
+// Copies that cannot be used are reported.
+func (a *agentProcess) gather(o *order) (inputs [][]content, lost string, silent []*stint.Source) {
+	for _, e := range o.plan.into[o.grant.Stage] {
 		if e.from < 0 {
-			inputs = append(inputs, []content{inputOf(o.grant, &r.plan.Spec.Stages[e.to], o.op)})
+			inputs = append(inputs, []content{inputOf(o.grant, &o.plan.Spec.Stages[e.to], o.op)})
 			continue
 		}
-		sources := o.grant.Sources
+		sources, missing := o.grant.Sources, o.grant.Missing
 		if e.place > 0 {
-			sources = o.grant.Beside[e.place-1].Sources
+			sources, missing = o.grant.Beside[e.place-1].Sources, o.grant.Beside[e.place-1].Missing
 		}
 		var list []content
-		reads := r.read(&e, o.op)
+		reads := o.plan.read(&e, o.op)
 		for n := reads.From; n < reads.To; n++ {
-			c, found := a.search(sources, blockKey{o.execution, e.from, n}, func(bad stint.BadCopy) { a.ledger.Bad(o.execution, bad) })
+			if stint.RangesContain(missing, n) {
+				a.world.count(didWithout)
+				continue
+			}
+			c, found, mute := a.search(sources, blockKey{o.execution, e.from, n}, func(bad stint.BadCopy) { a.ledger.Bad(o.execution, bad) })
 			switch {
 			case found == noAnswer:
-				silent, lost = true, "no answer"
+				silent, lost = append(silent, mute...), "no answer"
 			case found == notThere && lost == "":
 				lost = fmt.Sprintf("%d of stage %d is not there", n, e.from)
 			}
+			a.checkReused(o, sources, e.from, n, c, found)
 			list = append(list, c)
 		}
 		inputs = append(inputs, list)
@@ -123,20 +137,21 @@ const (
 	noAnswer // of at least one that may have it
 )
 
-// search reads a block from the first of its sources that has it whole.
-func (a *agentProcess) search(sources []stint.Source, key blockKey, bad func(stint.BadCopy)) (content, finding) {
+// search reads a block from the first of its sources that has it whole; silent are
+// those that did not answer.
+func (a *agentProcess) search(sources []stint.Source, key blockKey, bad func(stint.BadCopy)) (c content, how finding, silent []*stint.Source) {
 	worst := notThere
 	for i := range sources {
 		src := &sources[i]
 		if !stint.RangesContain(src.Ops, key.op) {
 			continue
 		}
-		b, answered := a.ask(src, key)
+		b, answered := a.ask(src, nameAt(src, key))
 		switch {
 		case !answered:
-			worst = noAnswer
+			worst, silent = noAnswer, append(silent, src)
 		case b.whole():
-			return b.content, found
+			return b.content, found, nil
 		default:
 			copyOf := stint.BadCopy{Node: src.Node, Stage: key.stage, Ops: []stint.Range{{From: key.op, To: key.op + 1}}}
 			if src.Pack != nil {
@@ -146,14 +161,21 @@ func (a *agentProcess) search(sources []stint.Source, key blockKey, bad func(sti
 			bad(copyOf)
 		}
 	}
-	return content{}, worst
+	return content{}, worst, silent
 }
 
 // ask asks one source for a block.
 func (a *agentProcess) ask(src *stint.Source, key blockKey) (b *block, answered bool) {
 	w := a.world
+	if w.happens(readFailed) {
+		return nil, false
+	}
+	if w.happens(readDamaged) {
+		return &block{rotten: true}, true
+	}
 	if src.Pack != nil {
-		if w.storage.refuses > w.now {
+		if max(w.storage.refuses, w.storage.denies) > w.now {
+			w.felt()
 			return nil, false
 		}
 		w.count(packRead)
@@ -163,10 +185,14 @@ func (a *agentProcess) ask(src *stint.Source, key blockKey) (b *block, answered 
 		}
 		return p.blocks[key.op], true
 	}
-	peer := a.machine.service.machineOf(src.Node)
-	if peer == nil || peer.agent == nil || peer != a.machine && (peer.pausedUntil > w.now || a.machine.peerUp[peer.index] > w.now) {
+	peer := a.machine
+	if src.Node != a.machine.folder.node {
+		peer = a.machine.service.machineAt(src.Address)
+	}
+	if peer == nil || peer.agent == nil || peer.folder.node != src.Node || peer != a.machine && (peer.pausedUntil > w.now || a.machine.peerUp[peer.index] > w.now) {
 		return nil, false
 	}
+	w.passes(serving, a.machine.service, peer)
 	if b = peer.folder.blocks[key]; b == nil || b.torn {
 		peer.agent.missed(key)
 	}
@@ -207,9 +233,13 @@ func (s *slot) next() {
 func (s *slot) begin() {
 	a, o := s.agent, s.queue[0]
 	w := a.world
+	if !s.write(o, logRecord{begun: true, grant: o.grant, op: o.op}) {
+		a.killWorker(slices.Index(a.slots, s))
+		return
+	}
 	s.queue, s.current = s.queue[1:], o
-	s.write(o, logRecord{begun: true, grant: o.grant, op: o.op})
 	w.books.begins(a, o)
+	w.passes(performing, a.machine.service, a.machine)
 	life := s.life
 	took := int64(float64(w.runOf(o.execution).duration(w)) * a.machine.slow * (1 - o.progress))
 	o.began, o.takes = w.now, took
@@ -222,40 +252,57 @@ func (s *slot) begin() {
 }
 
 // write appends to the slot's log, which is another for another execution.
-func (s *slot) write(o *order, r logRecord) {
+// It reports false if it finds no room: what there is of the record is not whole, and
+// nothing is written behind it.
+func (s *slot) write(o *order, r logRecord) bool {
 	if s.log == nil || s.log.execution != o.execution {
 		s.deliver()
 		s.log, s.read = &slotLog{execution: o.execution}, 0
 		s.agent.machine.folder.logs = append(s.agent.machine.folder.logs, s.log)
 	}
-	s.log.records = append(s.log.records, r)
-	if w := s.agent.world; w.chance(0.02) {
-		s.log.synced = len(s.log.records)
+	w := s.agent.world
+	if s.agent.machine.fullUntil > w.now && w.happens(writeTorn) {
+		s.log.damage(len(s.log.records))
+		return false
 	}
+	s.log.records = append(s.log.records, r)
+	if w.chance(0.02) {
+		s.log.synced, s.log.named = len(s.log.records), true
+	}
+	return true
 }
 
 // end ends an attempt: its output is written, and the log says so.
 func (s *slot) end(o *order, took int64) {
 	a, w := s.agent, s.agent.world
 	r := w.runOf(o.execution)
-	now := w.millis()
+	now := a.millis()
 	record := logRecord{grant: o.grant, op: o.op}
-	if fault := r.outcome(a, o); fault != nil {
+	fault := r.outcome(a, o)
+	if fault == nil && o.plan.Spec.Stages[o.grant.Stage].Part && w.happens(syncFailed) {
+		fault = stint.Errorf(stint.Unavailable, "sync failed")
+	}
+	if fault != nil {
 		record.failed = &stint.Failure{Job: o.grant.Job, Op: o.op, Start: now - took/millisecond, End: now, Error: fault}
 	} else {
-		record.done = doneOf(o.grant.Stage, o.op, now-took/millisecond, now)
-		out := r.perform(o)
-		if r.plan.Spec.Stages[o.grant.Stage].Part {
+		record.done = r.doneBy(o, now-took/millisecond, now)
+		out := o.perform()
+		if o.plan.Spec.Stages[o.grant.Stage].Part {
 			record.part = &stint.Part{
 				Op: o.op, Bytes: record.done.BytesOut, Sum: out.sum(),
 				Name: fmt.Sprintf("part-%05d.%d-%d-%s", o.op, o.grant.Job, a.incarnation, a.machine.folder.node),
 			}
 			r.staged[record.part.Name] = out
+			w.passes(staging, a.machine.service, a.machine)
 		} else {
 			a.machine.folder.write(blockKey{o.execution, o.grant.Stage, o.op}, out)
+			w.passes(writing, a.machine.service, a.machine)
 		}
 	}
-	s.write(o, record)
+	if !s.write(o, record) {
+		a.killWorker(slices.Index(a.slots, s))
+		return
+	}
 	s.current = nil
 	if len(s.queue) > 0 {
 		s.begin()
@@ -297,15 +344,43 @@ func (a *agentProcess) killWorker(i int) {
 	s.life++
 	current, queue := s.current, s.queue
 	s.current, s.queue = nil, nil
-	s.deliver()
+	s.retell()
 	if current != nil {
-		a.ledger.Fail(current.execution, stint.Failure{Job: current.grant.Job, Op: current.op, Start: w.millis(), End: w.millis(), Error: stint.Errorf(stint.Lost, "worker killed")})
+		a.lose(current.execution, current.grant.Job, current.op)
 	}
 	for _, o := range queue {
 		a.ledger.PutBack(o.execution, o.grant.Job, stint.Range{From: o.op, To: o.op + 1})
 	}
 	a.flush()
 	a.later(w.between(millisecond, 50*millisecond), "worker", a.pump)
+}
+
+// retell enters what the log of a worker that ended holds in addition, as far as it
+// can be read. The next one has a log of its own.
+func (s *slot) retell() {
+	if s.log == nil {
+		return
+	}
+	a, log := s.agent, s.log
+	all := log.records
+	untold := all[max(min(s.read, len(all)), len(log.readable())):]
+	log.records = log.readable()
+	s.deliver()
+	for _, r := range untold {
+		if r.done != nil || r.failed != nil {
+			a.lose(log.execution, r.grant.Job, r.op)
+		}
+	}
+	s.log, s.read = nil, 0
+}
+
+// lose fails an operation whose worker was killed. That it began nobody will ever say,
+// if the log that said so cannot be read.
+func (a *agentProcess) lose(x stint.ExecutionID, id stint.JobID, op uint32) {
+	if handed, begun := a.ledger.Outstanding(x, id, op); handed && !begun {
+		a.bookOf(x).attempts[attempt{uint32(id), op}] = true
+	}
+	a.ledger.Fail(x, stint.Failure{Job: id, Op: op, Start: a.millis(), End: a.millis(), Error: stint.Errorf(stint.Lost, "worker killed")})
 }
 
 // forget ends what the slot has of an execution.

@@ -2,7 +2,9 @@ package sim
 
 import (
 	"container/heap"
+	"errors"
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 
 	"stint"
@@ -23,10 +25,10 @@ const (
 	epochMillis = int64(1_700_000_000_000) // of the simulated clock's zero
 )
 
-// event is something that happens at a time; ties are broken by the seed.
+// event is something that happens at a time; ties are broken by its id.
 type event struct {
 	at   int64
-	tie  uint32
+	id   uint64 // made of the id of what brought it about
 	seq  uint64
 	name string
 	do   func()
@@ -39,8 +41,8 @@ func (q eventQueue) Less(i, j int) bool {
 	if q[i].at != q[j].at {
 		return q[i].at < q[j].at
 	}
-	if q[i].tie != q[j].tie {
-		return q[i].tie < q[j].tie
+	if q[i].id != q[j].id {
+		return q[i].id < q[j].id
 	}
 	return q[i].seq < q[j].seq
 }
@@ -54,19 +56,58 @@ func (q *eventQueue) Pop() any {
 }
 
 // clock is the seed's own time, chance and order of events.
+//
+// Every event draws from a stream of its own, made of the seed and of what brought
+// the event about. So what is left out of a run changes nothing but what would
+// have come of it.
 type clock struct {
-	rng    *rand.Rand
-	now    int64 // microseconds
+	seed   uint64
+	rng    *rand.Rand // of the event that happens now
+	stream *rand.PCG  // behind rng
+	cause  uint64     // id of the event that happens now
+	brings uint64     // events that it has brought about
+	now    int64      // microseconds
 	queue  eventQueue
 	seq    uint64
 	events int
 	trace  uint64 // hash of all that happened
 }
 
+func newClock(seed uint64) clock {
+	c := clock{seed: seed, stream: rand.NewPCG(seed, 0)}
+	c.rng = rand.New(c.stream)
+	c.enter(0)
+	return c
+}
+
+// enter begins the event of an id.
+func (c *clock) enter(id uint64) {
+	c.cause, c.brings = id, 0
+	c.stream.Seed(c.seed, id)
+}
+
+// apart has something done whose draws are its own, made of id: it takes nothing from
+// the event that happens now.
+func (c *clock) apart(id uint64, do func()) {
+	stream, cause, brings := *c.stream, c.cause, c.brings
+	c.enter(id)
+	do()
+	*c.stream, c.cause, c.brings = stream, cause, brings
+}
+
+// mix makes one number of two, each bit of which depends on all of theirs.
+func mix(a, b uint64) uint64 {
+	z := (a ^ bits.RotateLeft64(b*0x9e3779b97f4a7c15, 31)) + 0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
 // after has something happen d microseconds from now.
 func (c *clock) after(d int64, name string, do func()) {
 	c.seq++
-	heap.Push(&c.queue, &event{at: c.now + max(d, 0), tie: c.rng.Uint32(), seq: c.seq, name: name, do: do})
+	c.brings++
+	heap.Push(&c.queue, &event{at: c.now + max(d, 0), id: mix(c.cause, c.brings), seq: c.seq, name: name, do: do})
 }
 
 // next lets the next event happen; false if there is none.
@@ -81,9 +122,13 @@ func (c *clock) next() bool {
 		return false
 	}
 	c.note(e.name, uint64(e.at))
+	c.enter(e.id)
 	e.do()
 	return true
 }
+
+// anyBefore reports whether anything happens before a time.
+func (c *clock) anyBefore(at int64) bool { return len(c.queue) > 0 && c.queue[0].at < at }
 
 // note adds something that happened to the trace.
 func (c *clock) note(what string, values ...uint64) {
@@ -119,8 +164,10 @@ type world struct {
 	runs     []*run
 	books    books
 	broken   error // the first law that was broken
+	healAt   int64 // when faults end
 	healed   bool
 	saves    int // errands that saved, so far
+	indexes  int // of machines, so far
 }
 
 // violation says which law was broken, and how.
@@ -138,25 +185,61 @@ func (w *world) breaks(law, format string, args ...any) {
 	}
 }
 
-// result is what became of one seed.
+// result is what became of one run.
 type result struct {
 	events   int
-	trace    uint64 // equal for equal seeds
+	ended    int64  // microseconds
+	trace    uint64 // equal for equal schedules
 	counters counters
+	happened []instance // faults, in the order of time
+	passed   map[phase]int
+	placed   int // faults that were placed and came
+	scene    ending
 	err      error // the law that was broken, and how
 }
 
-// simulate runs one seed to its end, or to the first law that is broken.
-func simulate(seed uint64) result {
-	w := &world{clock: clock{rng: rand.New(rand.NewPCG(seed, 0x57131))}}
-	w.faults.draw(w.rng)
+// law is the name of the law that was broken, empty if none was.
+func (r *result) law() string {
+	if v := (*violation)(nil); errors.As(r.err, &v) {
+		return v.law
+	}
+	return ""
+}
+
+// simulate runs a schedule to its end, or to the first law that is broken.
+func simulate(s schedule) result {
+	w := newWorld(s)
+	if s.scene != "" {
+		return w.perform(s.scene)
+	}
+	w.begin()
+	return w.run()
+}
+
+func newWorld(s schedule) *world {
+	w := &world{clock: newClock(s.seed), healAt: faultTime}
+	if s.heal > 0 {
+		w.healAt = min(s.heal, faultTime)
+	}
+	w.faults.draw(w, s)
+	if len(s.at) > 0 || s.scene != "" {
+		w.faults.passed = make(map[phase]int)
+	}
 	w.books.world, w.storage.world = w, w
 	w.storage.objects, w.storage.taken = make(map[string]any), make(map[string]bool)
-	w.begin()
-	for w.broken == nil && w.now < faultTime && w.next() {
+	return w
+}
+
+// run lets everything happen: first with faults, in which no law may be broken, and then
+// without those that end, when all must come to rest.
+func (w *world) run() result {
+	for w.broken == nil && w.anyBefore(w.healAt) && w.next() {
 	}
-	w.heal()
-	for w.broken == nil && !w.over() && w.now < faultTime+healTime && w.next() {
+	if w.broken == nil {
+		w.now = w.healAt
+		w.heal()
+	}
+	for w.broken == nil && !w.over() && w.now < w.healAt+healTime && w.next() {
 	}
 	for quiet := w.now + quietTime; w.broken == nil && w.now < quiet && w.next(); {
 	}
@@ -166,7 +249,9 @@ func simulate(seed uint64) result {
 	if w.broken == nil {
 		w.checkEnd()
 	}
-	return result{events: w.events, trace: w.trace, counters: w.faults.counters, err: w.broken}
+	return result{
+		events: w.events, ended: w.now, trace: w.trace, counters: w.faults.counters, happened: w.faults.happened, passed: w.faults.passed, placed: w.faults.placed, err: w.broken,
+	}
 }
 
 // begin makes machines and executions and starts the server.
@@ -179,12 +264,19 @@ func (w *world) begin() {
 	w.after(w.between(0, second), "ask", w.ask)
 }
 
-// heal ends all faults: what is down comes up, what is cut off is joined.
+// heal ends all faults but those that are to remain: what is down comes up, what is
+// cut off is joined.
 func (w *world) heal() {
 	w.healed = true
 	w.note("heal")
+	w.enter(saltOf("heal"))
+	w.remain()
+	w.storage.refuses, w.storage.denies, w.storage.fixed = 0, 0, 0
 	for _, s := range w.services {
-		s.killing = false
+		s.killing, s.store.full = false, 0
+		if s.server != nil {
+			s.server.paused, s.server.slow = 0, 0
+		}
 		s.start()
 	}
 	for _, m := range w.machines {
@@ -194,11 +286,11 @@ func (w *world) heal() {
 
 // ask has a person look at an execution, now and then.
 func (w *world) ask() {
-	if s := w.anyService().server; s != nil && len(s.drives) > 0 {
-		s.drives[w.rng.IntN(len(s.drives))].ask()
-	}
 	if !w.healed {
 		w.after(w.between(50*millisecond, 2*second), "ask", w.ask)
+	}
+	if s := w.anyServer(); s != nil && len(s.drives) > 0 {
+		s.drives[w.rng.IntN(len(s.drives))].ask()
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 // openSuffix is what the name of the file ends with that lies beside a record
@@ -79,7 +80,7 @@ func checkLog(path string) error {
 
 func torn(path, what string) error {
 	return stint.Errorf(stint.Invalid,
-		"record %s was not closed, and %s: changes that were acknowledged are lost; bring the files back as they were, or, if they are a restored copy, remove %s", path, what, path+openSuffix)
+		"record %s was not closed, and %s: %w; bring the files back as they were, or, if they are a restored copy, remove %s", path, what, ErrTorn, path+openSuffix)
 }
 
 // checkWhole has SQLite look at the whole of a record that is there, and compares
@@ -89,9 +90,12 @@ func checkWhole(ctx context.Context, path string) error {
 	if info, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
 		return nil
 	}
-	db, err := sql.Open("sqlite", fileName(path)+"?"+url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(10000)"}}.Encode())
+	if err := takeBack(ctx, path); err != nil {
+		return err
+	}
+	db, err := openToLook(path)
 	if err != nil {
-		return fmt.Errorf("open record %s: %w", path, err)
+		return err
 	}
 	var found string
 	err = db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&found)
@@ -104,6 +108,35 @@ func checkWhole(ctx context.Context, path string) error {
 		err = unreadable(path, errors.New(found))
 	default:
 		err = checkOpening(ctx, db, path)
+	}
+	return errors.Join(err, db.Close())
+}
+
+// openToLook opens a record that is there. It changes nothing, not even when it is
+// closed, and while it is open nobody who closes the record removes its log.
+func openToLook(path string) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", fileName(path)+"?"+url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(10000)"}}.Encode())
+	if err != nil {
+		return nil, fmt.Errorf("open record %s: %w", path, err)
+	}
+	return db, nil
+}
+
+// takeBack has SQLite take back a change that a process was killed in which had just
+// made the record: until it has a log, changes are taken back by a journal of what
+// was there before, and who opens it only to look must not do that.
+func takeBack(ctx context.Context, path string) error {
+	if _, err := os.Stat(path + "-journal"); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	db, err := sql.Open("sqlite", fileName(path)+"?"+url.Values{"mode": {"rw"}, "_pragma": {"busy_timeout(10000)"}}.Encode())
+	if err != nil {
+		return fmt.Errorf("open record %s: %w", path, err)
+	}
+	var version int64
+	err = db.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&version)
+	if isDamage(err) {
+		err = unreadable(path, err)
 	}
 	return errors.Join(err, db.Close())
 }
@@ -132,7 +165,7 @@ func checkOpening(ctx context.Context, db *sql.DB, path string) error {
 // unreadable says that a record is damaged. It is never repaired: what would be
 // left of it is anybody's guess.
 func unreadable(path string, err error) error {
-	return stint.Errorf(stint.Invalid, "record %s is damaged: %w; restore it, with its -wal file, from a copy", path, err)
+	return stint.Errorf(stint.Invalid, "record %s: %w; restore it, with its -wal file, from a copy", path, fmt.Errorf("%w: %w", ErrDamaged, err))
 }
 
 // isDamage reports whether SQLite says that a file is not, or no more, its own.
@@ -146,27 +179,62 @@ func isDamage(err error) bool {
 	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
 }
 
+// empty moves all that the log of an unclosed record has into the record. Whoever
+// wrote it may have died of a sync that failed: then the kernel shows what is not on
+// disk, and says of it that it is synced. What is written anew is synced.
+func (db *DB) empty(ctx context.Context, path string) error {
+	if _, err := os.Lstat(path + openSuffix); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if _, err := db.write.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+		return fmt.Errorf("open record %s: %w", path, err)
+	}
+	return nil
+}
+
+// unmark removes the mark of an open record, for good: after a power cut it is not
+// there beside a record that has another opening, or that has no log any more.
+func unmark(path string) error {
+	err := os.Remove(path + openSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
+
 // begin enters a new opening: in the record first, then beside it.
 func (db *DB) begin(ctx context.Context, path string) error {
 	mark := path + openSuffix
-	if err := os.Remove(mark); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	failpoint.Reach("opening.before-removing-mark")
+	if err := unmark(path); err != nil {
 		return fmt.Errorf("open record: %w", err)
 	}
+	failpoint.Reach("opening.before-commit")
 	number := rand.Int64() //nolint:gosec // tells openings apart
-	_, err := db.write.ExecContext(ctx, "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value", openingFact, number)
+	_, err := db.exec(ctx, "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value", openingFact, number)
 	if err != nil {
 		return fmt.Errorf("open record %s: %w", path, err)
 	}
+	failpoint.Reach("opening.before-mark")
 	if err := os.WriteFile(mark, []byte(strconv.FormatInt(number, 10)+"\n"), 0o600); err != nil {
 		return fmt.Errorf("open record: %w", err)
 	}
+	failpoint.Reach("opening.after-mark")
 	return nil
 }
 
 // end says that the record is about to be closed: its log goes away rightly.
 func (db *DB) end() error {
-	if err := os.Remove(db.path + openSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := unmark(db.path); err != nil {
 		return fmt.Errorf("close record: %w", err)
 	}
+	failpoint.Reach("record.after-removing-mark")
 	return nil
 }

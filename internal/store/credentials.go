@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 // SealedCredentials is a named set of credentials, encrypted.
@@ -35,9 +36,11 @@ func (db *DB) Credentials(ctx context.Context) (_ []SealedCredentials, err error
 // SaveCredentials keeps a set of credentials, in place of one of its name. It is
 // refused if the epoch is not the owner's ([stint.Unavailable]).
 func (db *DB) SaveCredentials(ctx context.Context, epoch stint.Epoch, c SealedCredentials) error {
-	res, err := db.write.ExecContext(ctx, `INSERT INTO credentials (name, sealed)
+	failpoint.Reach("credentials.before-commit")
+	res, err := db.exec(ctx, `INSERT INTO credentials (name, sealed)
 		SELECT $1, $2 FROM facts WHERE name = 'epoch' AND value = $3
 		ON CONFLICT (name) DO UPDATE SET sealed = excluded.sealed`, c.Name, c.Sealed, uint64(epoch))
+	failpoint.Reach("credentials.after-commit")
 	if err != nil {
 		return fmt.Errorf("save credentials %s: %w", c.Name, err)
 	}
@@ -50,8 +53,10 @@ func (db *DB) SaveCredentials(ctx context.Context, epoch stint.Epoch, c SealedCr
 // RemoveCredentials removes a set of credentials. It is refused as
 // [DB.SaveCredentials] is, and as [stint.NotFound] if there is none of the name.
 func (db *DB) RemoveCredentials(ctx context.Context, epoch stint.Epoch, name string) error {
-	res, err := db.write.ExecContext(ctx, `DELETE FROM credentials WHERE name = $1
+	failpoint.Reach("credentials-removal.before-commit")
+	res, err := db.exec(ctx, `DELETE FROM credentials WHERE name = $1
 		AND EXISTS (SELECT 1 FROM facts WHERE name = 'epoch' AND value = $2)`, name, uint64(epoch))
+	failpoint.Reach("credentials-removal.after-commit")
 	if err != nil {
 		return fmt.Errorf("remove credentials %s: %w", name, err)
 	}

@@ -9,10 +9,12 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"net/url"
+	"os"
 
 	"github.com/pressly/goose/v3"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 //go:embed migrations/*.sql
@@ -25,6 +27,8 @@ type DB struct {
 	write *sql.DB // one connection
 	read  *sql.DB
 	queue chan *pendingBatch
+
+	failure failure
 }
 
 // Open opens the record in the file at path, which is made if it does not exist,
@@ -40,9 +44,9 @@ func Open(ctx context.Context, path string) (*DB, error) {
 		return nil, err
 	}
 	write.SetMaxOpenConns(1)
-	db := &DB{path: path, write: write, queue: make(chan *pendingBatch, queueLength)}
-	if err := db.prepare(ctx, path); err != nil {
-		return nil, errors.Join(err, write.Close())
+	db := &DB{path: path, write: write, queue: make(chan *pendingBatch, queueLength), failure: failure{seen: make(chan struct{})}}
+	if err := db.prepareOrLeave(ctx, path); err != nil {
+		return nil, err
 	}
 	if db.read, err = open(path, "deferred"); err != nil {
 		return nil, errors.Join(err, write.Close())
@@ -64,11 +68,40 @@ func open(path, lock string) (*sql.DB, error) {
 // fileName returns a path as the driver reads it.
 func fileName(path string) string { return "file:" + (&url.URL{Path: path}).EscapedPath() }
 
+// prepareOrLeave prepares the record, or leaves it closed with its log beside it,
+// which SQLite would remove: a record that was not closed before is refused without.
+func (db *DB) prepareOrLeave(ctx context.Context, path string) error {
+	if _, err := os.Lstat(path + openSuffix); errors.Is(err, fs.ErrNotExist) {
+		return db.closeAfter(db.prepare(ctx, path))
+	}
+	look, err := openToLook(path)
+	if err != nil {
+		return db.closeAfter(err)
+	}
+	var tables int
+	err = look.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master").Scan(&tables) // its connection stays
+	if err == nil {
+		err = db.prepare(ctx, path)
+	}
+	return errors.Join(db.closeAfter(err), look.Close())
+}
+
+// closeAfter closes the record after an error.
+func (db *DB) closeAfter(err error) error {
+	if err != nil {
+		err = errors.Join(err, db.write.Close())
+	}
+	return err
+}
+
 func (db *DB) prepare(ctx context.Context, path string) error {
 	if err := db.checkSettings(ctx, path); err != nil {
 		return err
 	}
 	if err := db.migrate(ctx, path); err != nil {
+		return err
+	}
+	if err := db.empty(ctx, path); err != nil {
 		return err
 	}
 	return db.begin(ctx, path)
@@ -112,11 +145,13 @@ func (db *DB) migrate(ctx context.Context, path string) error {
 	}
 	sources := provider.ListSources()
 	if newest := sources[len(sources)-1].Version; have > newest {
-		return stint.Errorf(stint.Invalid, "record %s has schema %d; this version of Stint knows %d: use a newer one", path, have, newest)
+		return stint.Errorf(stint.Invalid, "record %s: %w, %d; this version of Stint knows %d: use a newer one", path, ErrNewer, have, newest)
 	}
+	failpoint.Reach("record.before-migration")
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("migrate record %s: %w", path, err)
 	}
+	failpoint.Reach("record.after-migration")
 	return nil
 }
 
@@ -137,8 +172,10 @@ func (db *DB) Service(ctx context.Context) (int64, error) {
 		if _, err := tx.ExecContext(ctx, "INSERT INTO facts (name, value) VALUES ('service', $1) ON CONFLICT (name) DO NOTHING", rand.Int64()); err != nil {
 			return err
 		}
+		failpoint.Reach("service-number.before-commit")
 		return tx.QueryRowContext(ctx, "SELECT value FROM facts WHERE name = 'service'").Scan(&service)
 	})
+	failpoint.Reach("service-number.after-commit")
 	if err != nil {
 		return 0, fmt.Errorf("read service number: %w", err)
 	}
@@ -161,8 +198,10 @@ func (db *DB) KnownStorage(ctx context.Context, location string) (uint64, error)
 
 // RememberStorage keeps which storage the service uses at a location.
 func (db *DB) RememberStorage(ctx context.Context, location string, id uint64) error {
-	_, err := db.write.ExecContext(ctx, "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+	failpoint.Reach("storage-mark.before-commit")
+	_, err := db.exec(ctx, "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
 		storageFact+location, int64(id))
+	failpoint.Reach("storage-mark.after-commit")
 	if err != nil {
 		return fmt.Errorf("remember storage %s: %w", location, err)
 	}
@@ -171,17 +210,29 @@ func (db *DB) RememberStorage(ctx context.Context, location string, id uint64) e
 
 // Close ends the record. Run must have returned. What is in the log goes into
 // the record before the mark of an open record is removed: a process that is killed
-// in between leaves nothing that could be lost unnoticed.
+// in between leaves nothing that could be lost unnoticed. A record that has failed is
+// left as it is, as by a process that was killed: what is in its log decides.
 func (db *DB) Close() error {
+	if err := db.failed(); err != nil {
+		return err
+	}
 	err := db.read.Close()
+	failpoint.Reach("record.before-emptying")
 	_, emptied := db.write.Exec("PRAGMA wal_checkpoint(TRUNCATE)") //nolint:noctx // the process ends, whatever it was told to stop for
-	return errors.Join(err, emptied, db.end(), db.write.Close())
+	failpoint.Reach("record.after-emptying")
+	if ended := db.end(); ended != nil { // the log must stay while the mark may
+		return errors.Join(err, emptied, ended)
+	}
+	return errors.Join(err, emptied, db.write.Close())
 }
 
 // TakeOver raises the epoch of the record, and of every execution that is not
 // settled, and returns it. What owners of earlier epochs try to commit from now
 // on is refused.
 func (db *DB) TakeOver(ctx context.Context) (stint.Epoch, error) {
+	if err := db.failed(); err != nil {
+		return 0, err
+	}
 	tx, err := db.write.BeginTx(ctx, nil)
 	if err != nil {
 		return 0, fmt.Errorf("take over record: %w", err)
@@ -194,8 +245,10 @@ func (db *DB) TakeOver(ctx context.Context) (stint.Epoch, error) {
 	if err != nil {
 		return 0, errors.Join(fmt.Errorf("take over record: %w", err), tx.Rollback())
 	}
-	if err := tx.Commit(); err != nil {
+	failpoint.Reach("takeover.before-commit")
+	if err := db.judge(tx.Commit()); err != nil {
 		return 0, fmt.Errorf("take over record: %w", err)
 	}
+	failpoint.Reach("takeover.after-commit")
 	return stint.Epoch(epoch), nil
 }

@@ -12,7 +12,10 @@
 // and refuses that batch alone if another owner, or another history, is there.
 // Three outcomes reach the caller: done (nil), refused ([stint.Conflict]) and
 // unknown ([stint.Unknown]: the commit itself failed, or the batch could not be
-// written, so the caller must read again what is there).
+// written, so the caller must read again what is there). If the disk refused to do
+// something for a commit, such as to sync it, its outcome is known when the record is
+// opened again: until then nothing is committed and no execution is read, and [DB.Run]
+// ends with [ErrFailed].
 //
 // # Snapshots
 //

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 
 	"stint"
 	"stint/internal/coord"
+	"stint/internal/failpoint"
 	"stint/internal/plan"
 	"stint/internal/wire"
 )
@@ -45,11 +47,16 @@ func (db *DB) Create(ctx context.Context, e Entry, begun *Begun) (Entry, error) 
 	}
 	var inserted int64
 	err = db.inTx(ctx, func(tx *sql.Tx) error {
-		if inserted, err = insert(ctx, tx, e, request, choice); err != nil || inserted == 0 || begun == nil {
-			return err
+		inserted, err = insert(ctx, tx, e, request, choice)
+		if err == nil && inserted > 0 && begun != nil {
+			err = writeBegun(ctx, tx, e.ID, *begun)
 		}
-		return writeBegun(ctx, tx, e.ID, *begun)
+		if err == nil && inserted > 0 {
+			err = createdDraft(ctx, tx, e.ID)
+		}
+		return cmp.Or(err, failpoint.Error("submit.before-commit"))
 	})
+	failpoint.Reach("submit.after-commit")
 	if err != nil {
 		return Entry{}, &stint.Error{Code: stint.Unknown, Err: fmt.Errorf("create %s: %w", e.ID, err)}
 	}
@@ -79,10 +86,10 @@ func marshalEntry(e Entry) (request, choice []byte, err error) {
 func insert(ctx context.Context, tx *sql.Tx, e Entry, request, choice []byte) (int64, error) {
 	key := sql.NullString{String: e.Request.Key, Valid: e.Request.Key != ""}
 	res, err := tx.ExecContext(ctx,
-		`INSERT INTO executions (id, number, key, digest, created, epoch, version, status, settled, name, program, request, choice, listing)
-		SELECT $1, (SELECT coalesce(max(number), 0) + 1 FROM executions), $2, $3, $4, $5, 0, $6, FALSE, $7, $8, $9, $10, $11
+		`INSERT INTO executions (id, number, key, digest, created, epoch, version, status, settled, name, program, request, choice, listing, entry_sum)
+		SELECT $1, (SELECT coalesce(max(number), 0) + 1 FROM executions), $2, $3, $4, $5, 0, $6, FALSE, $7, $8, $9, $10, $11, $12
 		FROM facts WHERE facts.name = 'epoch' AND value = $5 ON CONFLICT (key) DO NOTHING`,
-		string(e.ID), key, e.Digest[:], e.Created, uint64(e.Epoch), string(stint.Queued), e.Request.Name, e.Request.Program.Name, request, choice, e.Listing.String())
+		string(e.ID), key, e.Digest[:], e.Created, uint64(e.Epoch), string(stint.Queued), e.Request.Name, e.Request.Program.Name, request, choice, e.Listing.String(), sumOf(request, choice, []byte(e.Listing.String())))
 	if err != nil {
 		return 0, err
 	}
@@ -114,8 +121,8 @@ func (db *DB) Rebase(ctx context.Context, e Entry, version uint64, begun Begun) 
 	}
 	moved := false
 	err = db.inTx(ctx, func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, "UPDATE executions SET request = $1, choice = $2, listing = $3, created = $4 WHERE id = $5 AND epoch = $6 AND version = $7",
-			request, choice, e.Listing.String(), e.Created, string(e.ID), uint64(e.Epoch), version)
+		res, err := tx.ExecContext(ctx, "UPDATE executions SET request = $1, choice = $2, listing = $3, created = $4, entry_sum = $8 WHERE id = $5 AND epoch = $6 AND version = $7",
+			request, choice, e.Listing.String(), e.Created, string(e.ID), uint64(e.Epoch), version, sumOf(request, choice, []byte(e.Listing.String())))
 		if err != nil {
 			return err
 		}
@@ -123,8 +130,10 @@ func (db *DB) Rebase(ctx context.Context, e Entry, version uint64, begun Begun) 
 			moved = err == nil
 			return err
 		}
+		failpoint.Reach("rebase.before-commit")
 		return writeBegun(ctx, tx, e.ID, begun)
 	})
+	failpoint.Reach("rebase.after-commit")
 	switch {
 	case err != nil:
 		return &stint.Error{Code: stint.Unknown, Err: fmt.Errorf("rebase %s: %w", e.ID, err)}
@@ -176,6 +185,9 @@ type Loaded struct {
 // Load reads one execution.
 func (db *DB) Load(ctx context.Context, id stint.ExecutionID) (Loaded, error) {
 	var l Loaded
+	if err := db.failed(); err != nil {
+		return l, fmt.Errorf("load %s: %w", id, err)
+	}
 	tx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return l, fmt.Errorf("load %s: %w", id, err)
@@ -195,12 +207,16 @@ func load(ctx context.Context, tx *sql.Tx, id stint.ExecutionID) (Loaded, error)
 	var request, choice, core []byte
 	var listing, status string
 	var coreVersion uint64
-	err := tx.QueryRowContext(ctx, "SELECT created, epoch, version, status, settled, request, choice, listing, core, core_version FROM executions WHERE id = $1", string(id)).
-		Scan(&l.Created, &l.Epoch, &l.Version, &status, &l.Settled, &request, &choice, &listing, &core, &coreVersion)
+	var entrySum, coreSum sql.NullInt64
+	err := tx.QueryRowContext(ctx, "SELECT created, epoch, version, status, settled, request, choice, listing, core, core_version, entry_sum, core_sum FROM executions WHERE id = $1", string(id)).
+		Scan(&l.Created, &l.Epoch, &l.Version, &status, &l.Settled, &request, &choice, &listing, &core, &coreVersion, &entrySum, &coreSum)
 	if errors.Is(err, sql.ErrNoRows) {
 		return l, stint.Errorf(stint.NotFound, "no execution %s", id)
 	}
 	if err != nil {
+		return l, err
+	}
+	if err := errors.Join(checkSum(entrySum, "the request", request, choice, []byte(listing)), checkSum(coreSum, "the snapshot", core)); err != nil {
 		return l, err
 	}
 	l.Status = stint.ExecutionStatus(status)
@@ -219,12 +235,12 @@ func load(ctx context.Context, tx *sql.Tx, id stint.ExecutionID) (Loaded, error)
 			return l, err
 		}
 	}
-	l.Records, err = loadJournal(ctx, tx, id)
+	l.Records, err = loadJournal(ctx, tx, id, coreVersion)
 	return l, err
 }
 
 func loadChunks(ctx context.Context, tx *sql.Tx, id stint.ExecutionID) (_ []coord.Chunk, err error) {
-	rows, err := tx.QueryContext(ctx, "SELECT stage, number, data FROM chunks WHERE execution = $1 ORDER BY stage, number", string(id))
+	rows, err := tx.QueryContext(ctx, "SELECT stage, number, data, sum FROM chunks WHERE execution = $1 ORDER BY stage, number", string(id))
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +248,11 @@ func loadChunks(ctx context.Context, tx *sql.Tx, id stint.ExecutionID) (_ []coor
 	var out []coord.Chunk
 	for rows.Next() {
 		var c coord.Chunk
-		if err := rows.Scan(&c.Stage, &c.Index, &c.Data); err != nil {
+		var sum sql.NullInt64
+		if err := rows.Scan(&c.Stage, &c.Index, &c.Data, &sum); err != nil {
+			return nil, err
+		}
+		if err := checkSum(sum, fmt.Sprintf("chunk %d of stage %d", c.Index, c.Stage), c.Data); err != nil {
 			return nil, err
 		}
 		out = append(out, c)
@@ -240,8 +260,9 @@ func loadChunks(ctx context.Context, tx *sql.Tx, id stint.ExecutionID) (_ []coor
 	return out, rows.Err()
 }
 
-func loadJournal(ctx context.Context, tx *sql.Tx, id stint.ExecutionID) (_ []coord.Record, err error) {
-	rows, err := tx.QueryContext(ctx, "SELECT version, records FROM journal WHERE execution = $1 ORDER BY version", string(id))
+// loadJournal reads the records that follow a version, without a gap.
+func loadJournal(ctx context.Context, tx *sql.Tx, id stint.ExecutionID, after uint64) (_ []coord.Record, err error) {
+	rows, err := tx.QueryContext(ctx, "SELECT version, records, sum FROM journal WHERE execution = $1 ORDER BY version", string(id))
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +271,11 @@ func loadJournal(ctx context.Context, tx *sql.Tx, id stint.ExecutionID) (_ []coo
 	for rows.Next() {
 		var version uint64
 		var b []byte
-		if err := rows.Scan(&version, &b); err != nil {
+		var sum sql.NullInt64
+		if err := rows.Scan(&version, &b, &sum); err != nil {
+			return nil, err
+		}
+		if err := checkSum(sum, fmt.Sprintf("the journal up to version %d", version), b); err != nil {
 			return nil, err
 		}
 		var records []coord.Record
@@ -258,6 +283,9 @@ func loadJournal(ctx context.Context, tx *sql.Tx, id stint.ExecutionID) (_ []coo
 			return nil, fmt.Errorf("journal up to version %d: %w", version, err)
 		}
 		out = append(out, records...)
+		if got := after + uint64(len(out)); got != version {
+			return nil, stint.Errorf(stint.Internal, "the journal has version %d where version %d is due", version, got)
+		}
 	}
 	return out, rows.Err()
 }

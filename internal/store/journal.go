@@ -4,12 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 
 	"stint"
 	"stint/internal/coord"
+	"stint/internal/failpoint"
 	"stint/internal/wire"
 )
 
@@ -55,13 +55,16 @@ func (db *DB) Commit(ctx context.Context, b Batch, done chan<- error) error {
 	}
 }
 
-// Run commits batches, many in one transaction, until ctx ends. What is queued
-// then is not committed, and its callers are not told.
+// Run commits batches, many in one transaction, until ctx ends, or a commit leaves
+// open what is on disk: then the error wraps [ErrFailed], and the process must end.
+// What is queued then is not committed, and its callers are not told.
 func (db *DB) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-db.failure.seen:
+			return db.failure.err
 		case first := <-db.queue:
 			db.commitGroup(context.WithoutCancel(ctx), db.group(first))
 		}
@@ -109,8 +112,9 @@ func (db *DB) commitAll(ctx context.Context, group []*pendingBatch) int {
 			}
 			outcomes[i] = refused
 		}
-		return nil
+		return failpoint.Error("journal.before-commit")
 	})
+	failpoint.Reach("journal.after-commit")
 	if bad >= 0 {
 		group[bad].done <- &stint.Error{Code: stint.Unknown, Err: err}
 		return bad
@@ -122,17 +126,6 @@ func (db *DB) commitAll(ctx context.Context, group []*pendingBatch) int {
 		p.done <- outcomes[i]
 	}
 	return -1
-}
-
-func (db *DB) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
-	tx, err := db.write.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	if err := f(tx); err != nil {
-		return errors.Join(err, tx.Rollback())
-	}
-	return tx.Commit()
 }
 
 // writeBatch writes one batch, or refuses it and writes nothing.
@@ -154,7 +147,7 @@ func writeBatch(ctx context.Context, tx *sql.Tx, p *pendingBatch) (refused, err 
 		return stint.Errorf(stint.Conflict, "commit to %s after version %d in epoch %d: another owner or another history is there", b.Execution, b.After, b.Epoch), nil
 	}
 	if len(b.Records) > 0 {
-		if _, err := tx.ExecContext(ctx, "INSERT INTO journal (execution, version, records) VALUES ($1, $2, $3)", string(b.Execution), after, p.record); err != nil {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO journal (execution, version, records, sum) VALUES ($1, $2, $3, $4)", string(b.Execution), after, p.record, sumOf(p.record)); err != nil {
 			return nil, err
 		}
 	}
@@ -174,13 +167,13 @@ func writeSnapshot(ctx context.Context, tx *sql.Tx, b Batch) error {
 		return err
 	}
 	for _, c := range b.Snapshot.Chunks {
-		_, err := tx.ExecContext(ctx, `INSERT INTO chunks (execution, stage, number, data) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (execution, stage, number) DO UPDATE SET data = excluded.data`, string(b.Execution), c.Stage, c.Index, c.Data)
+		_, err := tx.ExecContext(ctx, `INSERT INTO chunks (execution, stage, number, data, sum) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (execution, stage, number) DO UPDATE SET data = excluded.data, sum = excluded.sum`, string(b.Execution), c.Stage, c.Index, c.Data, sumOf(c.Data))
 		if err != nil {
 			return err
 		}
 	}
-	if _, err := tx.ExecContext(ctx, "UPDATE executions SET core = $1, core_version = $2, document = $3 WHERE id = $4", core, b.Snapshot.Version, doc, string(b.Execution)); err != nil {
+	if _, err := tx.ExecContext(ctx, "UPDATE executions SET core = $1, core_version = $2, document = $3, core_sum = $5 WHERE id = $4", core, b.Snapshot.Version, doc, string(b.Execution), sumOf(core)); err != nil {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, "DELETE FROM journal WHERE execution = $1 AND version <= $2", string(b.Execution), b.Snapshot.Version)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 // SaveNode keeps what is known of a node. Another node of the same name that is
@@ -18,6 +19,7 @@ import (
 // ([stint.Unavailable]), and one that was removed ([stint.Denied]). Whether a
 // node is to be drained is not changed by this.
 func (db *DB) SaveNode(ctx context.Context, epoch stint.Epoch, n stint.Node) (replaced []stint.NodeID, err error) {
+	failpoint.Reach("node.before-commit")
 	err = db.inTx(ctx, func(tx *sql.Tx) error {
 		if err := admit(ctx, tx, epoch, n); err != nil {
 			return err
@@ -32,6 +34,7 @@ func (db *DB) SaveNode(ctx context.Context, epoch stint.Epoch, n stint.Node) (re
 			string(n.ID), n.Name, n.Address, uint64(n.Incarnation), n.Slots, string(n.Status), n.Since.UnixMilli())
 		return err
 	})
+	failpoint.Reach("node.after-commit")
 	if err != nil {
 		return nil, fmt.Errorf("save node %s: %w", n.ID, err)
 	}
@@ -92,8 +95,10 @@ func (db *DB) RemoveNode(ctx context.Context, epoch stint.Epoch, id stint.NodeID
 
 // changeNode changes what is known of one node, if the epoch is the owner's.
 func (db *DB) changeNode(ctx context.Context, epoch stint.Epoch, id stint.NodeID, update string, values ...any) error {
-	res, err := db.write.ExecContext(ctx, update+" WHERE id = $1 AND NOT removed AND EXISTS (SELECT 1 FROM facts WHERE name = 'epoch' AND value = $2)",
+	failpoint.Reach("drain.before-commit")
+	res, err := db.exec(ctx, update+" WHERE id = $1 AND NOT removed AND EXISTS (SELECT 1 FROM facts WHERE name = 'epoch' AND value = $2)",
 		append([]any{string(id), uint64(epoch)}, values...)...)
+	failpoint.Reach("drain.after-commit")
 	if err != nil {
 		return fmt.Errorf("change node %s: %w", id, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"stint"
+	"stint/internal/failpoint"
 	"stint/internal/wire"
 )
 
@@ -28,11 +29,13 @@ func (db *DB) SaveProgram(ctx context.Context, epoch stint.Epoch, v RegisteredVe
 	if err != nil {
 		return fmt.Errorf("save program %s: %w", v.Program.Name, err)
 	}
-	res, err := db.write.ExecContext(ctx, `INSERT INTO programs (name, version, number, program, manifest, size, uploaded, uploader)
+	failpoint.Reach("program.before-commit")
+	res, err := db.exec(ctx, `INSERT INTO programs (name, version, number, program, manifest, size, uploaded, uploader)
 		SELECT $1, $2, (SELECT coalesce(max(number), 0) + 1 FROM programs), $3, $4, $5, $6, $7 FROM facts WHERE facts.name = 'epoch' AND value = $8
 		ON CONFLICT (name, version) DO UPDATE SET number = excluded.number, program = excluded.program, manifest = excluded.manifest,
 			size = excluded.size, uploaded = excluded.uploaded, uploader = excluded.uploader`,
 		v.Program.Name, v.Version, program, v.Manifest, v.Size, v.Uploaded, v.By, uint64(epoch))
+	failpoint.Reach("program.after-commit")
 	if err != nil {
 		return fmt.Errorf("save program %s: %w", v.Program.Name, err)
 	}
@@ -96,8 +99,10 @@ func (db *DB) RemoveProgram(ctx context.Context, epoch stint.Epoch, name string,
 				return err
 			}
 		}
+		failpoint.Reach("program-removal.before-commit")
 		return nil
 	})
+	failpoint.Reach("program-removal.after-commit")
 	if err != nil {
 		return fmt.Errorf("remove program %s: %w", name, err)
 	}

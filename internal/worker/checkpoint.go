@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 // CheckpointDir returns the folder, below that of all checkpoints of an
@@ -49,6 +50,7 @@ func (s *slot) endCheckpoint(dir string) error {
 	if dir == "" {
 		return nil
 	}
+	failpoint.Reach("checkpoint-folder.before-removing")
 	if s.spare || !isPristine(dir) || os.Rename(dir, s.spareCheckpoint()) != nil {
 		return removeCheckpoint(dir)
 	}
@@ -84,6 +86,7 @@ func makeCheckpointDir(dir string) error {
 			err = os.Mkdir(dir, 0o700)
 		}
 	}
+	failpoint.Reach("checkpoint-folder.after-making")
 	if err != nil {
 		return stint.Errorf(stint.Unavailable, "make checkpoint folder: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 const (
@@ -47,9 +48,13 @@ func (j *journal) write() error {
 	if len(j.pending) == 0 {
 		return nil
 	}
+	if err := failpoint.Error("log.before-write"); err != nil {
+		return fmt.Errorf("write slot log: %w", err)
+	}
 	if _, err := j.log.Write(j.pending); err != nil {
 		return fmt.Errorf("write slot log: %w", err)
 	}
+	failpoint.Reach("log.after-write-before-telling")
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.told = append(j.told, j.pending...)

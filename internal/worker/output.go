@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"stint"
 	"stint/internal/block"
+	"stint/internal/failpoint"
 	"stint/internal/shuffle"
 )
 
@@ -184,9 +186,10 @@ func (f *partFile) commit(ctx context.Context, _ int64, d *DoneRecord) error {
 	if f.store != nil {
 		return f.store(ctx, d.Part, f.file)
 	}
-	if err := f.file.Sync(); err != nil {
+	if err := cmp.Or(failpoint.Error("part.before-sync"), f.file.Sync()); err != nil {
 		return fmt.Errorf("sync part %s: %w", f.name, err)
 	}
+	failpoint.Reach("part.after-sync-before-log")
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"stint"
+	"stint/internal/failpoint"
 )
 
 // partFile returns where an operation writes its part.
@@ -31,6 +32,7 @@ func (s *slot) store(ctx context.Context, part *stint.Part, file *os.File) error
 		if answer.Error != nil {
 			return answer.Error
 		}
+		failpoint.Reach("part.after-staging-before-log")
 		return nil
 	}
 }

@@ -37,6 +37,7 @@ func (h *home) upOnSmallDisk(nodes int, folder string, size int) string {
 	h.settle(c)
 	up := h.start(c)
 	h.awaitNodes(up, nodes)
+	h.damaged = true // what is on the disk is gone when the test ends
 	return fmt.Sprintf("/proc/%d/root%s", up.cmd.Process.Pid, folder)
 }
 

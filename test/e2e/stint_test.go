@@ -54,6 +54,8 @@ type home struct {
 	data string
 	user *syscall.Credential // whose commands they are; nil: ours
 	env  []string            // of its commands, beside what all have
+
+	damaged bool // the test has altered what the service wrote: fsck would say so
 }
 
 func newHome(t *testing.T) *home {
@@ -68,8 +70,30 @@ func newHome(t *testing.T) *home {
 			t.Errorf("process %d is left over: %s", p.pid, p.args)
 			_ = syscall.Kill(p.pid, syscall.SIGKILL)
 		}
+		h.isSound()
 	})
 	return h
+}
+
+// isSound has fsck look at what the test leaves behind: whatever was killed,
+// nothing is lost.
+func (h *home) isSound() {
+	h.t.Helper()
+	if _, err := os.Stat(filepath.Join(h.data, "server", "store.db")); err != nil || h.damaged || h.t.Failed() {
+		return
+	}
+	c := exec.CommandContext(context.Background(), binary, "fsck", "--json", "--data", h.data) // the test's context is over
+	h.settle(c)
+	b, _ := c.Output() // what it found is in there
+	var r fsckReport
+	if err := json.Unmarshal(b, &r); err != nil {
+		h.t.Fatalf("fsck: %v\n%s", err, b)
+	}
+	for _, f := range r.Findings {
+		if f.Severity != "leftover" {
+			h.t.Errorf("fsck: %s %s at %s: %s", f.Severity, f.Code, f.Place, f.Text)
+		}
+	}
 }
 
 // showLogs shows the ends of what the children of "stint up" printed.

@@ -98,7 +98,8 @@ func (s *Server) run(tb testing.TB, path, address string) bool {
 	started, ended := make(chan error), make(chan struct{})
 	go func() { // until it has ended
 		defer close(ended)
-		runtime.LockOSThread() // the server dies with the thread that has started it
+		runtime.LockOSThread()         // the server dies with the thread that has started it,
+		defer runtime.UnlockOSThread() // and so does what others had started on it before: it goes on
 		err := c.Start()
 		started <- err
 		if err == nil {
