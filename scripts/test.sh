@@ -47,9 +47,6 @@ go test -skip '^TestBubble' $plain
 step "bubbles of the shells that stand on SQLite"
 go test -race -run '^TestBubble' ./internal/server ./cmd/stint
 
-step "fuzzing" # the corpora ran with the unit tests; packages with SQLite are slow to build for it
-scripts/fuzz.sh 2s $rest
-
 step "end-to-end tests"
 go test -count=1 -timeout 15m ./test/e2e
 

@@ -225,6 +225,9 @@ func FuzzGrep(f *testing.F) {
 	f.Add("fo+b(a|r)", "foob\nfooba\n\nx\xff", uint8(3))
 	f.Add("\u017fk", "SK\n", uint8(2))
 	f.Fuzz(func(t *testing.T, pattern, text string, flags uint8) {
+		if strings.Contains(pattern, "\x00") {
+			return // no parameter may have one
+		}
 		checkGrep(t, pattern, text, flags)
 	})
 }
