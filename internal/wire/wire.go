@@ -80,10 +80,11 @@ func AppendFrame(dst []byte, v any) ([]byte, error) {
 
 // ReadFrame reads one frame into v and returns its length on disk. The error is
 // io.EOF at the end of the stream and wraps [ErrTorn] where the frame is not whole.
+// Any other error of reading says nothing of what is there and is returned as it is.
 func ReadFrame(r io.Reader, v any) (int, error) {
 	var h [frameHeader]byte
 	if _, err := io.ReadFull(r, h[:]); err != nil {
-		return 0, tornUnlessEOF(err)
+		return 0, tornIfShort(err)
 	}
 	n := binary.LittleEndian.Uint32(h[:4])
 	if n > MaxFrame {
@@ -91,7 +92,7 @@ func ReadFrame(r io.Reader, v any) (int, error) {
 	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(r, b); err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrTorn, unexpected(err))
+		return 0, tornIfShort(unexpected(err))
 	}
 	if checksum(b) != binary.LittleEndian.Uint32(h[4:]) {
 		return 0, fmt.Errorf("%w: checksum", ErrTorn)
@@ -108,7 +109,9 @@ func unexpected(err error) error {
 	return err
 }
 
-func tornUnlessEOF(err error) error {
+// tornIfShort tells a frame that is cut short from a disk or a stream that cannot
+// be read.
+func tornIfShort(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: %w", ErrTorn, err)
 	}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -85,6 +87,21 @@ func TestEveryCutAndEveryFlippedBitOfAFrameIsFound(t *testing.T) {
 	var r stint.Report
 	if _, err := wire.ReadFrame(bytes.NewReader(nil), &r); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
+	}
+}
+
+func TestAFrameThatCannotBeReadIsNotTorn(t *testing.T) {
+	t.Parallel()
+	frame, err := wire.AppendFrame(nil, report())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for read := range frame {
+		var r stint.Report
+		_, err := wire.ReadFrame(io.MultiReader(bytes.NewReader(frame[:read]), iotest.ErrReader(syscall.EIO)), &r)
+		if !errors.Is(err, syscall.EIO) || errors.Is(err, wire.ErrTorn) {
+			t.Fatalf("after %d bytes: %v", read, err)
+		}
 	}
 }
 
