@@ -53,6 +53,21 @@ func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: err.Error()}
 }
 
+// TooLarge is why something is refused that is longer than may be, whatever is in
+// it. It is the cause of an [Error] with the code [Invalid].
+type TooLarge struct {
+	Text  string // for people
+	Limit int64  // bytes
+}
+
+// Error returns the text.
+func (t *TooLarge) Error() string { return t.Text }
+
+// RefuseTooLarge makes an [Error] of a [TooLarge].
+func RefuseTooLarge(limit int64, format string, args ...any) *Error {
+	return &Error{Code: Invalid, Err: &TooLarge{Text: fmt.Sprintf(format, args...), Limit: limit}}
+}
+
 // CodeOf returns the code of the outermost [Error] in err's chain, [Internal]
 // if there is none, and "" for nil.
 func CodeOf(err error) Code {

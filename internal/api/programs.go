@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -154,7 +155,8 @@ func uploadTooLarge() *Problem {
 }
 
 // uploadRefusal gives each line of a refusal, as manifests get them, a detail of
-// its own, under the code word that it begins with.
+// its own. The word that a line begins with is for the client: nothing here depends
+// on it.
 func uploadRefusal(err error) error {
 	code := stint.CodeOf(err)
 	if p := (*Problem)(nil); errors.As(err, &p) || code != stint.Invalid && code != stint.Unavailable && code != stint.Conflict {
@@ -169,11 +171,11 @@ func uploadRefusal(err error) error {
 		details = append(details, Detail{Code: word, Message: printable(line)})
 	}
 	status := statusOf(code)
-	switch details[0].Code {
-	case "no_space":
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		status = http.StatusInsufficientStorage
-	case "manifest_too_large", "unpacked_too_large":
-		status = http.StatusRequestEntityTooLarge
+	}
+	if long, ok := errors.AsType[*stint.TooLarge](err); ok {
+		status, details[0].Limit = http.StatusRequestEntityTooLarge, long.Limit
 	}
 	return refuseAll(status, details)
 }

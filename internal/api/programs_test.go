@@ -43,6 +43,7 @@ func TestUploadsThatAreRefused(t *testing.T) {
 		err                       error
 		status                    int
 		code, says                string
+		limit                     int64
 	}{
 		{name: "U61 type", url: "/v1/programs", kind: "text/html", status: 415, code: "unsupported_media_type", says: file},
 		{name: "U64 form", url: "/v1/programs", kind: "multipart/form-data", status: 415, code: "unsupported_media_type", says: file},
@@ -51,7 +52,9 @@ func TestUploadsThatAreRefused(t *testing.T) {
 		{name: "empty", url: "/v1/programs", kind: file, err: stint.Errorf(stint.Invalid, "empty_upload: 0 bytes"), status: 422, code: "empty_upload", says: "0 bytes"},
 		{name: "taken", url: "/v1/programs", kind: file, err: stint.Errorf(stint.Conflict, "name_taken: grep"), status: 409, code: "name_taken", says: "grep"},
 		{name: "U49 full", url: "/v1/programs", kind: file, err: &stint.Error{Code: stint.Unavailable, Message: "no_space: upload area", Err: syscall.ENOSPC}, status: 507, code: "no_space", says: "upload area"},
-		{name: "M8 long manifest", url: "/v1/programs", kind: file, err: stint.Errorf(stint.Invalid, "manifest_too_large: 5 MiB"), status: 413, code: "manifest_too_large", says: "5 MiB"},
+		{name: "M8 long manifest", url: "/v1/programs", kind: file, err: stint.RefuseTooLarge(1<<20, "manifest_too_large: 5 MiB"), status: 413, code: "manifest_too_large", says: "5 MiB", limit: 1 << 20},
+		{name: "full, in other words", url: "/v1/programs", kind: file, err: &stint.Error{Code: stint.Unavailable, Message: "keep file", Err: syscall.EDQUOT}, status: 507, code: "unavailable", says: "keep file"},
+		{name: "text alone", url: "/v1/programs", kind: file, err: stint.Errorf(stint.Invalid, "unpacked_too_large: it says"), status: 422, code: "unpacked_too_large", says: "it says"},
 		{name: "fault", url: "/v1/programs", kind: file, err: io.ErrNoProgress, status: 500, code: "internal", says: "internal error"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -61,7 +64,7 @@ func TestUploadsThatAreRefused(t *testing.T) {
 			server := serve(t, config(s))
 			response, body := ask(t, request(t, http.MethodPost, server.URL+c.url, "x", "Content-Type", c.kind, "Content-Encoding", c.encoding))
 			p := problemOf(t, response, body)
-			if p.Status != c.status || p.Code != c.code || !strings.Contains(p.Message, c.says) {
+			if p.Status != c.status || p.Code != c.code || !strings.Contains(p.Message, c.says) || p.Limit != c.limit {
 				t.Errorf("%+v", p)
 			}
 		})

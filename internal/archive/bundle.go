@@ -38,7 +38,7 @@ func OpenBundle(r Source, size int64, name string, most int64) (Bundle, error) {
 			return nil
 		}
 		if found = true; e.Size > most {
-			return stint.Errorf(stint.Invalid, "manifest_too_large: %s: %d bytes; the limit is %d", name, e.Size, most)
+			return stint.RefuseTooLarge(most, "manifest_too_large: %s: %d bytes; the limit is %d", name, e.Size, most)
 		}
 		b.Manifest, err = io.ReadAll(body)
 		return err

@@ -115,7 +115,7 @@ func (c *checker) size(h header, body io.Reader, name string) error {
 		return stint.Errorf(stint.Invalid, "size_mismatch: entry %d: %.200q declares %d bytes; the limit is %d", h.number, h.name, uint64(h.size), int64(MaxFile))
 	}
 	if c.unpacked += h.size; c.unpacked > MaxUnpacked {
-		return stint.Errorf(stint.Invalid, "unpacked_too_large: limit %d bytes", int64(MaxUnpacked))
+		return stint.RefuseTooLarge(MaxUnpacked, "unpacked_too_large: limit %d bytes", int64(MaxUnpacked))
 	}
 	read := &exactReader{r: body, left: h.size, name: h.name}
 	if name == jarManifest {

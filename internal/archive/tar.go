@@ -126,7 +126,7 @@ const streamBytes = MaxUnpacked + MaxEntries*4<<10
 
 func (b *bounded) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		return 0, stint.Errorf(stint.Invalid, "unpacked_too_large: limit %d bytes", int64(MaxUnpacked))
+		return 0, stint.RefuseTooLarge(MaxUnpacked, "unpacked_too_large: limit %d bytes", int64(MaxUnpacked))
 	}
 	n, err := b.r.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)

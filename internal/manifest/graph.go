@@ -1,9 +1,8 @@
 package manifest
 
 import (
-	"regexp"
+	"cmp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"stint"
@@ -122,12 +121,6 @@ func (p *programReader) cycle(reads [][]int, done []bool) error {
 	return refusal(p.file, p.stages[path[0]].names, "cycle", "stages read each other in a circle: %s", strings.Join(names, " -> "))
 }
 
-var (
-	stageNamed    = regexp.MustCompile(`stage "([^"]+)"`)
-	stageNumbered = regexp.MustCompile(`^stage ([0-9]+)\b`)
-	codeWord      = regexp.MustCompile(`^([a-z]+(?:_[a-z]+)+|unused|cycle|duplicate|missing|conflict|empty): `)
-)
-
 // checkGraph asks the plan, and says where the stage stands that it refuses.
 func (p *programReader) checkGraph() error {
 	checked := p.program
@@ -136,29 +129,16 @@ func (p *programReader) checkGraph() error {
 	for i := range checked.Stages {
 		checked.Stages[i].Files = nil
 	}
-	err := plan.CheckProgram(checked)
-	if err == nil {
-		return nil
+	if r := plan.Examine(checked); r != nil {
+		return refusal(p.file, p.placeOf(r.Stage), cmp.Or(r.Word, "bad_program"), "%s", r.Text)
 	}
-	text, code := err.Error(), "bad_program"
-	if m := codeWord.FindStringSubmatch(text); m != nil {
-		code, text = m[1], strings.TrimPrefix(text, m[0])
-	}
-	return refusal(p.file, p.placeOf(text), code, "%s", text)
+	return nil
 }
 
-// placeOf finds the stage that a refusal speaks of.
-func (p *programReader) placeOf(text string) place {
-	name := ""
-	if m := stageNamed.FindStringSubmatch(text); m != nil {
-		name = m[1]
-	} else if m := stageNumbered.FindStringSubmatch(text); m != nil {
-		if i, err := strconv.Atoi(m[1]); err == nil && i < len(p.program.Stages) {
-			name = p.program.Stages[i].Name
-		}
-	}
+// placeOf finds the stage that has a number in the program.
+func (p *programReader) placeOf(number int) place {
 	for _, s := range p.stages {
-		if s.stage.Name == name {
+		if number >= 0 && s.stage.Name == p.program.Stages[number].Name {
 			return s.names
 		}
 	}

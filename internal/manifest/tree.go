@@ -83,7 +83,7 @@ func tree(file string, text []byte) (*node, error) {
 // checkText refuses what is no text that YAML is written in.
 func checkText(file string, text []byte) error {
 	if len(text) > MaxBytes {
-		return stint.Errorf(stint.Invalid, "manifest_too_large: %s: %d bytes; the limit is 1 MiB", file, len(text))
+		return stint.RefuseTooLarge(MaxBytes, "manifest_too_large: %s: %d bytes; the limit is 1 MiB", file, len(text))
 	}
 	for _, mark := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff", "\x00"} {
 		if strings.HasPrefix(string(text), mark) {

@@ -27,25 +27,28 @@ const (
 
 var properName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
 
-// CheckProgram refuses a program that makes no sense.
-func CheckProgram(p stint.Program) error {
+// Examine returns why a program makes no sense, nil if it does.
+func Examine(p stint.Program) *Refusal {
 	switch {
 	case len(p.Stages) == 0:
-		return stint.Errorf(stint.Invalid, "program %q: no stages", p.Name)
+		return refuse("", "program %q: no stages", p.Name)
 	case len(p.Stages) > MaxStages:
-		return stint.Errorf(stint.Invalid, "program %q: %d stages; at most %d", p.Name, len(p.Stages), MaxStages)
+		return refuse("", "program %q: %d stages; at most %d", p.Name, len(p.Stages), MaxStages)
 	}
 	for _, check := range []func(*stint.Program) error{checkPolicy, checkInputs, checkFiles, checkNames} {
 		if err := check(&p); err != nil {
-			return err
+			return ofStage(-1, err)
 		}
 	}
 	for i := range p.Stages {
 		if err := checkStage(&p, i); err != nil {
-			return err
+			return ofStage(i, err)
 		}
 	}
-	return checkReaders(&p)
+	if err := checkReaders(&p); err != nil {
+		return ofStage(-1, err)
+	}
+	return nil
 }
 
 func checkPolicy(p *stint.Program) error {
@@ -72,7 +75,7 @@ func checkInputs(p *stint.Program) error {
 		case slices.Contains(p.Inputs[:i], name):
 			return stint.Errorf(stint.Invalid, "input %d: name %q is taken", i, name)
 		case !slices.ContainsFunc(p.Stages, func(s stint.Stage) bool { return s.Input.Kind == stint.FromInput && s.Input.From == name }):
-			return stint.Errorf(stint.Invalid, "unused: input %q: no stage reads it", name)
+			return refuse("unused", "input %q: no stage reads it", name)
 		}
 	}
 	return nil
@@ -107,15 +110,15 @@ func checkNames(p *stint.Program) error {
 	seen := make(map[string]bool, len(p.Stages))
 	for i, st := range p.Stages {
 		if !properName.MatchString(st.Name) {
-			return stint.Errorf(stint.Invalid, "stage %d: name %.80q: expected %s", i, st.Name, whatNamesHave)
+			return ofStage(i, refuse("", "stage %d: name %.80q: expected %s", i, st.Name, whatNamesHave))
 		}
 		if seen[st.Name] {
-			return stint.Errorf(stint.Invalid, "stage %d: name %q is taken", i, st.Name)
+			return ofStage(i, refuse("", "stage %d: name %q is taken", i, st.Name))
 		}
 		seen[st.Name] = true
 	}
 	if parts := p.Stages[len(p.Stages)-1].Name + partsOf; seen[parts] {
-		return stint.Errorf(stint.Invalid, "stage %q: the name is taken by what may gather the parts of the last stage", parts)
+		return ofStage(slices.IndexFunc(p.Stages, func(s stint.Stage) bool { return s.Name == parts }), refuse("", "stage %q: the name is taken by what may gather the parts of the last stage", parts))
 	}
 	return nil
 }
@@ -193,7 +196,7 @@ func checkUsed(p *stint.Program, st *stint.Stage) error {
 	}
 	for _, name := range st.Files {
 		if !slices.Contains(names, name) {
-			return stint.Errorf(stint.Invalid, "%s: stage %q: uses file %.80q, which the program does not have%s", unknown, st.Name, name, didYouMean(name, names))
+			return refuse(unknown, "stage %q: uses file %.80q, which the program does not have%s", st.Name, name, didYouMean(name, names))
 		}
 	}
 	if len(st.Files) > 0 {
@@ -206,7 +209,7 @@ func checkUsed(p *stint.Program, st *stint.Stage) error {
 		}
 		variable := strings.ReplaceAll(e.From, "-", "_")
 		if other, taken := variables[variable]; taken && other != e.From {
-			return stint.Errorf(stint.Invalid, "duplicate: stage %q: commands find the outputs of stages %q and %q under the same variable: give one of them another name", st.Name, other, e.From)
+			return refuse("duplicate", "stage %q: commands find the outputs of stages %q and %q under the same variable: give one of them another name", st.Name, other, e.From)
 		}
 		variables[variable] = e.From
 		if at := slices.IndexFunc(names, func(name string) bool { first, _, _ := strings.Cut(name, "/"); return first == e.From }); at >= 0 {
@@ -280,9 +283,9 @@ func checkInput(p *stint.Program, st *stint.Stage, e stint.Edge) error {
 	delimiter, err := stint.Unescape(e.Delimiter)
 	switch {
 	case len(p.Inputs) == 0 && e.From != "":
-		return stint.Errorf(stint.Invalid, "%s: stage %q: reads input %.80q; the inputs of the program have no names", unknown, st.Name, e.From)
+		return refuse(unknown, "stage %q: reads input %.80q; the inputs of the program have no names", st.Name, e.From)
 	case len(p.Inputs) > 0 && !slices.Contains(p.Inputs, e.From):
-		return stint.Errorf(stint.Invalid, "%s: stage %q: reads input %.80q%s", unknown, st.Name, e.From, didYouMean(e.From, p.Inputs))
+		return refuse(unknown, "stage %q: reads input %.80q%s", st.Name, e.From, didYouMean(e.From, p.Inputs))
 	case err != nil:
 		return stint.Errorf(stint.Invalid, "stage %q: delimiter: %w", st.Name, err)
 	case ending(e) != "\n" && e.Split != stint.SplitFiles && len(st.Action.SDK) > 0:
@@ -338,7 +341,7 @@ func checkFrom(p *stint.Program, i int, from string) error {
 		for _, s := range p.Stages[:i] {
 			names = append(names, s.Name)
 		}
-		return stint.Errorf(stint.Invalid, "%s: stage %q: reads %.80q, which is no stage%s", unknown, p.Stages[i].Name, from, didYouMean(from, names))
+		return refuse(unknown, "stage %q: reads %.80q, which is no stage%s", p.Stages[i].Name, from, didYouMean(from, names))
 	case at >= i:
 		return stint.Errorf(stint.Invalid, "stage %q: reads %q, which is not before it: stages stand in an order in which each comes after those that it reads", p.Stages[i].Name, from)
 	}
@@ -367,7 +370,7 @@ func checkPartitioner(p *stint.Program, st *stint.Stage, e stint.Edge) error {
 		}
 	}
 	if !slices.Contains(names, by.From) {
-		return stint.Errorf(stint.Invalid, "%s: stage %q: partitions by the ranges of %.80q, which stage %q does not read as a broadcast%s", unknown, st.Name, by.From, e.From, didYouMean(by.From, names))
+		return refuse(unknown, "stage %q: partitions by the ranges of %.80q, which stage %q does not read as a broadcast%s", st.Name, by.From, e.From, didYouMean(by.From, names))
 	}
 	return nil
 }
@@ -392,9 +395,9 @@ func checkReaders(p *stint.Program) error {
 	for i, st := range p.Stages {
 		switch last := i+1 == len(p.Stages); {
 		case shuffled[i] != "" && plain[i] != "":
-			return stint.Errorf(stint.Invalid, "stage %q is shuffled by %q and read as it is by %q: put an identity stage between", st.Name, shuffled[i], plain[i])
+			return ofStage(i, refuse("", "stage %q is shuffled by %q and read as it is by %q: put an identity stage between", st.Name, shuffled[i], plain[i]))
 		case shuffled[i] == "" && plain[i] == "" && !last:
-			return stint.Errorf(stint.Invalid, "unused: stage %q: no stage reads it, and only the last leaves the output: remove it", st.Name)
+			return ofStage(i, refuse("unused", "stage %q: no stage reads it, and only the last leaves the output: remove it", st.Name))
 		}
 	}
 	_, err := groupShuffles(p.Stages)

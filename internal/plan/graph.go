@@ -129,7 +129,7 @@ func groupShuffles(stages []stint.Stage) ([]*shuffles, error) {
 			one := &shuffles{partitions: e.Partitions, partitioner: spelledOut(e.Partitioner), by: st.Name}
 			for _, other := range []*shuffles{groups[at[e.From]], mine} {
 				if err := one.join(other); err != nil {
-					return nil, err
+					return nil, ofStage(i, err)
 				}
 			}
 			before := groups[at[e.From]]

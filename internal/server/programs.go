@@ -183,7 +183,7 @@ func openManifest(r received) (archive.Bundle, error) {
 		return archive.Bundle{}, archive.Unknown(r.file, r.size, expectedUploads)
 	}
 	if r.size > manifest.MaxBytes {
-		return archive.Bundle{}, stint.Errorf(stint.Invalid, "manifest_too_large: %d bytes; the limit is 1 MiB", r.size)
+		return archive.Bundle{}, stint.RefuseTooLarge(manifest.MaxBytes, "manifest_too_large: %d bytes; the limit is 1 MiB", r.size)
 	}
 	b, err := io.ReadAll(io.NewSectionReader(r.file, 0, r.size))
 	return archive.Bundle{Manifest: b}, err
