@@ -36,6 +36,7 @@
 //	memnet                         is a network in memory for tests
 //	test/e2e                       drives the binary as people do
 //	test/chaos                     takes away what the binary stands on while it works
+//	test/harness                   what both have in common: commands, files, waiting
 //
 // # Log keys
 //

@@ -144,6 +144,9 @@ type BadCopy struct {
 	Pack  string  `json:"pack,omitempty"` // its key
 	Stage int     `json:"stage"`
 	Ops   []Range `json:"ops"` // in the execution's own numbering; empty, with a pack: everything in it
+	// Job is whose operation looked for it, in a report; 0: of none. Where operations
+	// have got other numbers since that job was granted, Ops are not theirs.
+	Job JobID `json:"job,omitempty"`
 }
 
 // Retract asks a node to give back operations of a job that it has not begun,
@@ -318,9 +321,14 @@ type Errand struct {
 	Missing     []Missing           `json:"missing,omitempty"` // commit: what the output is without; then there is no _SUCCESS
 	Storage     string              `json:"storage,omitempty"` // of packs, checkpoints and ownership; empty: system storage
 	// Generation is the ownership under which a commit or clear is done: with a
-	// higher one in storage it is refused as owned_elsewhere, or as [ClaimUnused] if
-	// the same service has claimed that. 0: nothing was saved.
+	// higher one in storage it is refused as owned_elsewhere, or waits if the same
+	// service has claimed that, see [ErrandResult.Claimed]. 0: nothing was saved.
 	Generation uint64 `json:"generation,omitempty"`
+	// Stint is the number of the stint of the execution that a commit brings to its
+	// end: it replaces what an earlier one has left and nothing of a later one. A clear
+	// takes back what that stint has committed, if it has. 0: not said; nothing is taken
+	// back.
+	Stint int `json:"stint,omitempty"`
 	// Ended is what a commit or clear brings the execution to, and Keep the seconds
 	// that its request wants something to be kept after that, see [Ended].
 	Ended       ExecutionStatus `json:"ended,omitempty"`
@@ -336,11 +344,6 @@ type Errand struct {
 	Subsets     []Subset        `json:"subsets,omitempty"`     // compare: of objects as they are listed now
 	Sums        []uint64        `json:"sums,omitempty"`        // compare: for each subset the sum of its bytes as they were read, see OpDone.InputSum
 }
-
-// ClaimUnused is what the message of an [Unavailable] error begins with when an
-// errand waits for the execution's own service: that has claimed a higher generation,
-// which it withdraws or records.
-const ClaimUnused = "claim_unused: "
 
 // ErrandResult is the outcome of an errand: done if Error is nil, otherwise
 // refused with a code. No result at all means unknown: the errand is sent again.
@@ -362,6 +365,10 @@ type ErrandResult struct {
 	Faults  []string   `json:"faults,omitempty"`  // verify: what of the saved state is missing or altered, at most 1000, each naming the object
 	// Checkpoints are the keys of those that verify found missing or altered.
 	Checkpoints []string `json:"checkpoints,omitempty"`
+	// Claimed is the higher generation that the execution's own service has claimed,
+	// where a commit or clear is [Unavailable] for that: the service withdraws or
+	// records it, and sends the errand again. 0: that is not why.
+	Claimed uint64 `json:"claimed,omitempty"`
 }
 
 // ChangeKind says what became of an object since it was listed.

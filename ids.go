@@ -19,25 +19,27 @@ type NodeID string
 // are bound to it: a new incarnation voids the grants of older ones.
 type Incarnation uint64
 
-// StaleIncarnation refuses a start of a node of which a later one is known.
-func StaleIncarnation(node NodeID, known, own Incarnation) *Error {
-	return Errorf(Conflict, staleIncarnation, node, known, own)
+// StaleIncarnation is why a start of a node is refused of which a later one is
+// known. It is the cause of an [Error] with the code [Conflict].
+type StaleIncarnation struct {
+	Node  NodeID
+	Known Incarnation // the latest
+	Own   Incarnation // of the start that is refused
 }
 
-// NewerIncarnation returns the number of the later start that a refusal of
-// [StaleIncarnation] names, also after it has crossed a wire as text.
-func NewerIncarnation(err error) (Incarnation, bool) {
-	if CodeOf(err) != Conflict {
-		return 0, false
-	}
-	_, text, _ := strings.Cut(err.Error(), "stale_incarnation: ")
-	var node string
-	var known, own Incarnation
-	n, _ := fmt.Sscanf("stale_incarnation: "+text, staleIncarnation, &node, &known, &own)
-	return known, n == 3 //nolint:mnd // all that the text names
+// Error says it for people.
+func (s *StaleIncarnation) Error() string {
+	return fmt.Sprintf("stale_incarnation: node %s has started anew, as incarnation %d; this is incarnation %d", s.Node, s.Known, s.Own)
 }
 
-const staleIncarnation = "stale_incarnation: node %s has started anew, as incarnation %d; this is incarnation %d"
+// NodeRemoved is why a node is refused for good: somebody has removed it from its
+// service. It is the cause of an [Error] with the code [Denied].
+type NodeRemoved struct{ Node NodeID }
+
+// Error says it for people.
+func (r *NodeRemoved) Error() string {
+	return fmt.Sprintf("node_removed: node %s was removed from this service; a new data folder makes a new node", r.Node)
+}
 
 // Epoch counts the owners of an execution's record, from 1. What an older owner
 // decided is refused by the store.

@@ -58,8 +58,9 @@ func imports() map[string][]string {
 		"internal/api":            {"internal/server", "internal/store", "internal/auth"},
 		"internal/fsck":           {"internal/plan", "internal/coord", "internal/store", "internal/block", "internal/worker", "internal/object", "internal/server", "internal/auth"},
 		"internal/sim":            {everything},
-		"test/chaos":              {"client"},
-		"test/e2e":                {"client"},
+		"test/harness":            nil,
+		"test/chaos":              {"client", "test/harness"},
+		"test/e2e":                {"client", "test/harness"},
 	}
 }
 

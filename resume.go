@@ -91,9 +91,12 @@ type SavedExecution struct {
 // claimed the generation in long-term storage.
 type Owner struct {
 	Generation uint64    `json:"generation"`
-	Service    string    `json:"service"` // random, of one data folder
+	Service    string    `json:"service"` // random, of one data folder and its copies
 	Address    string    `json:"address"`
 	At         time.Time `json:"at"`
+	// Word is random, of this claim: the record of the service that has made it knows
+	// it, and a copy of that record does not. Empty: nothing is known of copies.
+	Word string `json:"word,omitempty"`
 }
 
 // Ended says how an execution has ended in which several services had a part. It

@@ -33,7 +33,7 @@ func goroutines() map[string]string {
 		"internal/object/lines.go":         "counting lines waits for its group",
 		"internal/object/s3test/server.go": "waits for the server of a test, which the test ends",
 		"internal/agent/verify.go":         "looking at packs and checkpoints waits for its group",
-		"internal/agent/process.go":        "serve waits for its group",
+		"internal/agent/process.go":        "converse waits for its group",
 		"internal/agent/run.go":            "the node's loops: run waits for them",
 		"internal/agent/session.go":        "attach waits for its group",
 		"internal/api/events.go":           "the stream of one request waits for its reader",

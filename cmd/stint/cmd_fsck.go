@@ -1,11 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -137,28 +137,49 @@ func (a *app) fsckOf(flags *fsckFlags, args []string) (*fsck.Check, error) {
 // anyFlocked reports whether the lock of one of some agents' folders is held, as the
 // system's list of locks says: to try would keep an agent from taking it.
 func anyFlocked(dirs []string) bool {
-	held := make(map[uint64]bool) // inodes
-	file, err := os.Open("/proc/locks")
+	list, err := os.ReadFile("/proc/locks")
 	if err != nil {
 		return false
 	}
-	defer file.Close() //nolint:errcheck // only read
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		const device = 5 // the field of MAJOR:MINOR:INODE
-		fields := strings.Fields(lines.Text())
-		if len(fields) > device && fields[1] == "FLOCK" {
-			if inode, err := strconv.ParseUint(fields[device][strings.LastIndexByte(fields[device], ':')+1:], 10, 64); err == nil {
-				held[inode] = true
-			}
-		}
+	return slices.ContainsFunc(dirs, func(dir string) bool { return flockedIn(string(list), filepath.Join(dir, "lock")) })
+}
+
+// flockedIn reports whether a list of locks has one of a file.
+func flockedIn(list, path string) bool {
+	name, err := lockedName(path)
+	if err != nil {
+		return false
 	}
-	for _, dir := range dirs {
-		var info unix.Stat_t
-		if unix.Stat(filepath.Join(dir, "lock"), &info) == nil && held[info.Ino] {
+	for line := range strings.Lines(list) {
+		const file = 5 // the field that says which
+		if fields := strings.Fields(line); len(fields) > file && fields[1] == "FLOCK" && fields[file] == name {
 			return true
 		}
 	}
 	return false
+}
+
+// lockedName returns how the list of locks names a file. The device is that of its
+// mount: on some file systems (btrfs) a file says of itself that it lies on another.
+func lockedName(path string) (string, error) {
+	var info unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_INO|unix.STATX_MNT_ID, &info); err != nil {
+		return "", err
+	}
+	major, minor := info.Dev_major, info.Dev_minor
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(mounts)) {
+		const device = 2 // the field of MAJOR:MINOR, in decimal
+		if fields := strings.Fields(line); len(fields) > device && fields[0] == strconv.FormatUint(info.Mnt_id, 10) {
+			if _, err := fmt.Sscanf(fields[device], "%d:%d", &major, &minor); err != nil {
+				return "", err
+			}
+		}
+	}
+	return fmt.Sprintf("%02x:%02x:%d", major, minor, info.Ino), nil
 }
 
 // lookingEvery is the least time between two drawings of how far a look has come.

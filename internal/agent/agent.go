@@ -61,9 +61,10 @@ type Identity struct {
 // Run is the node: from reading its folder to the end of ctx, when its workers
 // have ended. What it has written stays, and is found by the next Run on the
 // same folder. Errors: [stint.Conflict] if another process holds the folder;
-// what Identify returns; what keeps the folder from being read or the port from
-// being opened; [*Refused] when the node was removed from its service. A server
-// that is not there is no error.
+// [*stint.StaleIncarnation] if a later start of the node is known than this one: the
+// next Run is the latest; what Identify returns; what keeps the folder from being read
+// or the port from being opened; [*Refused] when the node was removed from its service.
+// A server that is not there is no error.
 func (a *Agent) Run(ctx context.Context) (err error) {
 	if a.Slots < 1 || len(a.WorkerCommand) == 0 {
 		return stint.Errorf(stint.Invalid, "agent with %d slots and worker command %q: expected at least one slot and a command", a.Slots, a.WorkerCommand)

@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -501,7 +504,7 @@ func readOutput(t *testing.T, output string, parts int) string {
 
 func TestANodeThatWasRemovedEnds(t *testing.T) {
 	t.Parallel()
-	removed := stint.Errorf(stint.Denied, "node_removed: node n-a was removed")
+	removed := stint.Errorf(stint.Denied, "%w", &stint.NodeRemoved{Node: nodeA})
 	for _, welcome := range []bool{true, false} {
 		s := newService(t)
 		if !welcome {
@@ -524,5 +527,51 @@ func TestANodeThatWasRemovedEnds(t *testing.T) {
 		case <-time.After(patience):
 			t.Fatal("it goes on")
 		}
+	}
+}
+
+// Only a node that somebody has removed gives up what it holds, whatever else is denied.
+func TestANodeThatIsDeniedSomethingElseWasNotRemoved(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	s.refusal.Store(stint.Errorf(stint.Denied, "identity_mismatch: it is not who it says; %s", (&stint.NodeRemoved{Node: nodeA}).Error()))
+	ended := make(chan error, 1)
+	a := s.agent(t, nodeA, t.TempDir(), 1)
+	go func() { ended <- a.Run(t.Context()) }()
+	select {
+	case err := <-ended:
+		if _, refused := errors.AsType[*Refused](err); refused || stint.CodeOf(err) != stint.Denied {
+			t.Errorf("%v; refused for good: %v", err, refused)
+		}
+	case <-time.After(patience):
+		t.Fatal("it goes on")
+	}
+}
+
+// Storage that denies everything is no word of the server's: the node dials again.
+func TestANodeThatIsDeniedStorageDialsAgain(t *testing.T) {
+	t.Parallel()
+	denies := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	defer denies.Close()
+	s := newService(t)
+	s.storage = "s3://lab/storage"
+	a := s.agent(t, nodeA, t.TempDir(), 1)
+	set := map[string]string{"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": denies.URL}
+	a.Access = &object.Access{Environment: func(name string) string { return set[name] }}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	for range 3 {
+		select {
+		case <-s.attached:
+		case err := <-ended:
+			t.Fatalf("it ends: %v", err)
+		case <-time.After(patience):
+			t.Fatal("it does not dial again")
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

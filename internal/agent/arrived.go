@@ -2,7 +2,10 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"math/rand/v2"
 	"os"
+	"syscall"
 	"time"
 
 	"stint"
@@ -129,14 +132,25 @@ func (l *loop) retract(r stint.Retract) {
 
 // resend reports completions again that the server misses, as the logs have them.
 func (l *loop) resend(r link.Resend) {
-	e := l.execution(r.Execution)
-	if e.forgotten != nil {
-		return
+	if e := l.execution(r.Execution); e.forgotten == nil {
+		l.lookAgain(e, r.Ops, 0)
 	}
-	store, post := l.store, l.post
-	e.task(func(context.Context) {
-		list, err := again(store, r.Execution, r.Ops)
-		post(&foundAgain{execution: r.Execution, missed: r.Ops, list: list, err: err})
+}
+
+// mostLooks is how often logs are read for what the server misses, over some minutes,
+// until what is in those that cannot be opened or read is lost.
+const mostLooks = 20
+
+// lookAgain looks into the logs for what the server misses, after so many looks at
+// which some could not be read.
+func (l *loop) lookAgain(e *execution, missed []stint.StageOps, looks int) {
+	x, store, post := e.id, l.store, l.post
+	e.task(func(ctx context.Context) {
+		f := &foundAgain{execution: x, missed: missed, looks: looks + 1}
+		if f.err = wait(ctx, link.Backoff(looks, rand.Float64())); f.err == nil { //nolint:gosec // jitter
+			f.list, f.err = again(store, x, missed)
+		}
+		post(f)
 	})
 }
 
@@ -145,6 +159,7 @@ type foundAgain struct {
 	execution stint.ExecutionID
 	missed    []stint.StageOps
 	list      []stint.Done
+	looks     int
 	err       error
 }
 
@@ -154,9 +169,23 @@ func (f *foundAgain) apply(l *loop, _ time.Time) {
 	if f.err != nil {
 		l.logger.Warn("log not read to its end", "execution", e.id, "err", f.err)
 	}
-	if e.forgotten == nil {
+	switch {
+	case e.forgotten != nil:
+	case f.err != nil && f.looks < mostLooks && mayBeRead(f.err):
+		l.ledger.Again(e.id, nil, f.list)
+		if rest := missing(f.missed, f.list); len(rest) > 0 {
+			l.lookAgain(e, rest, f.looks)
+		}
+	default:
 		l.ledger.Again(e.id, f.missed, f.list)
 	}
+}
+
+// mayBeRead reports whether a log that was not read may be yet: that the system did not
+// open or read it says nothing of what is in it.
+func mayBeRead(err error) bool {
+	_, refused := errors.AsType[syscall.Errno](err)
+	return refused || errors.Is(err, context.Canceled)
 }
 
 // forget stops everything of an execution; what it left on disk is removed when

@@ -85,13 +85,26 @@ func (b *bubble) down() {
 // started there: who waits for a process lets no time pass.
 func (b *bubble) node() (stop func()) {
 	b.t.Helper()
-	a := b.agent(b.t, oneNode, b.t.TempDir(), 2)
+	return b.nodeOn(b.t.TempDir())
+}
+
+// agentOn makes an agent on a folder.
+func (b *bubble) agentOn(dir string) *Agent {
+	b.t.Helper()
+	a := b.agent(b.t, oneNode, dir, 2)
 	a.Logger = slog.New(slog.DiscardHandler)
 	a.Listen, a.WorkerCommand = nodePort, []string{filepath.Join(b.t.TempDir(), "missing")}
 	a.network = network{
 		listen: func(_ context.Context, _, address string) (net.Listener, error) { return b.net.Listen(address) },
 		dial:   b.net.DialContext,
 	}
+	return a
+}
+
+// nodeOn runs an agent on a folder.
+func (b *bubble) nodeOn(dir string) (stop func()) {
+	b.t.Helper()
+	a := b.agentOn(dir)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(b.t.Context()))
 	var running sync.WaitGroup
 	running.Go(func() {

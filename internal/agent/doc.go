@@ -61,6 +61,8 @@
 //	an input cannot be had   the operation fails: Invalid if it changed, Lost with
 //	                         the node that should have it, Unavailable for what
 //	                         this node lacks
+//	an operation takes long  what its worker was handed behind it is handed out
+//	                         again, to another slot or back to the server
 //	a job is to stop         what has not begun is given back; what is in progress
 //	                         may complete, or save itself in its checkpoint folder,
 //	                         until the grace period ends; the folder goes to

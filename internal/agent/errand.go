@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -146,6 +147,9 @@ func (s *site) errand(ctx context.Context, e stint.Errand, storage *object.Stora
 		err = stint.Errorf(stint.Invalid, "errand %.80q is not one for a node", string(e.Kind))
 	}
 	result.Error = stint.AsError(err)
+	if unused, ok := errors.AsType[*unusedClaim](err); ok {
+		result.Claimed = unused.claimed
+	}
 	failpoint.Reach("errand.before-result")
 	return result
 }

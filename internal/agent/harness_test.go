@@ -26,6 +26,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"stint"
 	"stint/internal/link"
 	"stint/internal/object"
@@ -41,7 +43,7 @@ const patience = 20 * time.Second
 func TestMain(m *testing.M) {
 	programs := map[string]func() error{"worker": work, "strays": strays}
 	if len(os.Args) < 2 || programs[os.Args[1]] == nil {
-		os.Exit(m.Run())
+		goleak.VerifyTestMain(m) // most work is outside bubbles, as processes are
 	}
 	if err := programs[os.Args[1]](); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -1,9 +1,13 @@
 package agent
 
 import (
+	"bytes"
+	"context"
 	"errors"
-	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
+	"time"
 
 	"stint"
 )
@@ -31,7 +35,7 @@ func TestNoTwoStartsHaveOneNumber(t *testing.T) {
 // A start that is refused, since the clock of one before it was ahead, is the last that is.
 func TestTheNextStartOutrunsTheOneThatIsKnown(t *testing.T) {
 	t.Parallel()
-	const node = stint.NodeID("n-abcdefghjkmn")
+	const node = oneNode
 	dir := t.TempDir()
 	f, err := openFolder(dir)
 	if err != nil {
@@ -41,11 +45,7 @@ func TestTheNextStartOutrunsTheOneThatIsKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	own := f.node.Incarnation
-	refusal := stint.Errorf(stint.Conflict, "%s", fmt.Sprint(stint.StaleIncarnation(node, own+1<<40, own))) // as text, as it crosses the wire
-	known, stale := stint.NewerIncarnation(refusal)
-	if !stale || known != own+1<<40 {
-		t.Fatalf("%v names %d, %v", refusal, known, stale)
-	}
+	known := own + 1<<40
 	if err := f.outrun(known); err != nil || f.node.Incarnation != own {
 		t.Fatalf("%v; this start is number %d, was %d", err, f.node.Incarnation, own)
 	}
@@ -56,7 +56,90 @@ func TestTheNextStartOutrunsTheOneThatIsKnown(t *testing.T) {
 	if err := errors.Join(again.begin(node, "a"), again.close()); err != nil || again.node.Incarnation <= known {
 		t.Errorf("%v; the next start is number %d, known is %d", err, again.node.Incarnation, known)
 	}
-	if _, stale := stint.NewerIncarnation(stint.Errorf(stint.Conflict, "node has attached again")); stale {
-		t.Error("another conflict names an incarnation")
+}
+
+func TestBubbleARefusedStartIsToldWhichOneIsKnown(t *testing.T) {
+	t.Parallel()
+	const ahead = 1 << 40
+	for name, told := range map[string]bool{"a later start is known": true, "another conflict": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubbles(t, 1, func(b *bubble) {
+				t := b.t
+				dir := t.TempDir()
+				b.up()
+				stop := b.nodeOn(dir)
+				first := b.next(t).hello.Incarnation
+				pass(time.Second) // it is told that it is welcome
+				stale := &stint.StaleIncarnation{Node: oneNode, Known: first + ahead, Own: first}
+				refusal := stint.Errorf(stint.Conflict, "%s", stale.Error())
+				if told {
+					refusal = stint.Errorf(stint.Conflict, "%w", stale)
+				}
+				b.refusal.Store(refusal)
+				b.down()
+				b.up()
+				pass(time.Minute)
+				stop()
+				b.refusal.Store(nil)
+				b.nodeOn(dir)
+				if again := b.next(t).hello.Incarnation; again <= first || again > first+ahead != told {
+					t.Errorf("the starts were numbers %d and %d, known was %d", first, again, first+ahead)
+				}
+			})
+		})
 	}
+}
+
+// A start that is refused at once is not welcome before the next one on its folder:
+// whoever started the agent starts it again.
+func TestBubbleAStartThatIsRefusedAtOnceEnds(t *testing.T) {
+	t.Parallel()
+	bubbles(t, 1, func(b *bubble) {
+		t := b.t
+		dir := t.TempDir()
+		b.up()
+		known := stint.Incarnation(time.Now().UnixMicro()) + 1<<40
+		b.refusal.Store(stint.Errorf(stint.Conflict, "%w", &stint.StaleIncarnation{Node: oneNode, Known: known, Own: 1}))
+		err := b.agentOn(dir).Run(t.Context())
+		if stale, ok := errors.AsType[*stint.StaleIncarnation](err); !ok || stale.Known != known || stint.CodeOf(err) != stint.Unavailable { // with a conflict it would not be started again
+			t.Fatal(err)
+		}
+		b.refusal.Store(nil)
+		b.nodeOn(dir)
+		if again := b.next(t).hello.Incarnation; again <= known {
+			t.Errorf("the next start was number %d, known was %d", again, known)
+		}
+	})
+}
+
+// Of two agents on copies of one folder one gives way: both would take turns for ever.
+func TestBubbleOfTwoAgentsOnCopiesOfAFolderOneGivesWay(t *testing.T) {
+	t.Parallel()
+	bubbles(t, 1, func(b *bubble) {
+		t := b.t
+		b.up()
+		first := b.agentOn(t.TempDir())
+		var said bytes.Buffer // written by the agent, and read when it has ended
+		first.Logger = slog.New(slog.NewTextHandler(&said, nil))
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- first.Run(ctx) }()
+		own := b.next(t).hello.Incarnation
+		pass(time.Second) // it is told that it is welcome
+		b.refusal.Store(stint.Errorf(stint.Conflict, "%w", &stint.StaleIncarnation{Node: oneNode, Known: own + 1, Own: own}))
+		b.down()
+		b.up()
+		pass(time.Hour)
+		if len(ended) > 0 {
+			t.Error("it ended by itself")
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if n := strings.Count(said.String(), "copies of one data folder"); n != 1 || !strings.Contains(said.String(), "stale_incarnation") {
+			t.Errorf("said %d times in\n%s", n, said.String())
+		}
+	})
 }

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/zeebo/xxh3"
@@ -44,11 +46,14 @@ func TestWhatThisNodeLacksIsUnavailableAndNamesThePath(t *testing.T) {
 	}
 }
 
-func TestAnInputThatIsGoneOrForbiddenFailsForGood(t *testing.T) {
+func TestAnInputThatIsGoneFailsForGoodAndOneThatIsForbiddenDoesNot(t *testing.T) {
 	t.Parallel()
-	for _, code := range []stint.Code{stint.NotFound, stint.Denied, stint.Conflict, stint.Invalid} {
-		if got := inputError(stint.Errorf(code, "x"), "file:///x").Code; got != stint.Invalid {
-			t.Errorf("%s becomes %s, want %s", code, got, stint.Invalid)
+	for code, want := range map[stint.Code]stint.Code{
+		stint.NotFound: stint.Invalid, stint.Conflict: stint.Invalid, stint.Invalid: stint.Invalid,
+		stint.Denied: stint.Denied, stint.Unavailable: stint.Unavailable,
+	} {
+		if got := inputError(stint.Errorf(code, "x"), "file:///x").Code; got != want {
+			t.Errorf("%s becomes %s, want %s", code, got, want)
 		}
 	}
 }
@@ -345,6 +350,87 @@ func TestAWholeBlockIsFoundAgainBesideOneThatIsCondemned(t *testing.T) {
 		if err := store.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestWhatALogHasThatCannotBeOpenedIsLookedForAgain(t *testing.T) {
+	t.Parallel()
+	for name, until := range map[string]int{"until it can be": 5, "for some minutes": math.MaxInt} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { looksAgain(t, until) })
+		})
+	}
+}
+
+// looksAgain has a server miss the operations of two logs, one of which can be opened
+// after so many looks.
+func looksAgain(t *testing.T, until int) {
+	t.Helper()
+	l := newTestLoop(t)
+	var paths []string
+	for op := range uint32(2) {
+		_, data, log, err := l.store.CreateSegment(execX)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := must(worker.AppendRecord(nil, worker.Record{Done: &worker.DoneRecord{Job: 1, Op: stint.OpDone{Op: op}}}))(t)
+		_, err = log.Write(b)
+		if err = errors.Join(err, log.Close(), data.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, log := range must(l.store.Logs(execX))(t) {
+		paths = append(paths, log.Path)
+	}
+	if err := errors.Join(os.Rename(paths[1], paths[1]+".away"), os.Symlink(paths[1], paths[1])); err != nil {
+		t.Fatal(err)
+	}
+	var tasks []func(context.Context)
+	var told notice
+	l.post = func(n notice) { told = n }
+	e := l.execution(execX)
+	e.scope = scope{start: func(task func(context.Context)) { tasks = append(tasks, task) }, cancel: func(error) {}}
+	start := time.Now()
+	(&arrived{message: link.ServerMessage{Resend: &link.Resend{Execution: execX, Ops: []stint.StageOps{{Ops: []stint.Range{ops(0, 2)}}}}}}).apply(l, start)
+	looks := 0
+	for ; len(tasks) > 0; looks++ {
+		task := tasks[0]
+		tasks = tasks[1:]
+		if looks == until {
+			if err := os.Rename(paths[1]+".away", paths[1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		task(t.Context())
+		told.apply(l, time.Now())
+	}
+	r, ok := l.ledger.Report(execX)
+	if !ok || e.tasks != 0 {
+		t.Fatalf("%+v, %d tasks", r, e.tasks)
+	}
+	if until < mostLooks {
+		if len(r.Done) != 1 || len(r.Done[0].Ops) != 2 || r.Verified != nil || looks != until+1 {
+			t.Errorf("after %d looks: %+v", looks, r)
+		}
+		return
+	}
+	if took := time.Since(start); looks != mostLooks || took < time.Minute || took > 10*time.Minute {
+		t.Errorf("%d looks in %s", looks, took)
+	}
+	equal(t, "found", r.Done[0].Ops, []stint.OpDone{{Op: 0}})
+	equal(t, "lost", r.Verified.Lost, []stint.StageOps{{Ops: []stint.Range{ops(1, 2)}}})
+}
+
+func TestWhatAnAlteredLogHasIsLostAtOnce(t *testing.T) {
+	t.Parallel()
+	l := newTestLoop(t)
+	e := l.execution(execX)
+	e.tasks++
+	altered := errors.Join(stint.Errorf(stint.Invalid, "log is not what its name says"))
+	(&foundAgain{execution: execX, missed: []stint.StageOps{{Ops: []stint.Range{ops(0, 2)}}}, looks: 1, err: altered}).apply(l, time.Now())
+	if r, ok := l.ledger.Report(execX); !ok || e.tasks != 0 || stint.CountRanges(r.Verified.Lost[0].Ops) != 2 {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -189,6 +189,7 @@ func (l *loop) work(now time.Time) time.Duration {
 	case l.full:
 		l.refuseWork(now)
 	default:
+		l.recall(now)
 		l.seat(now)
 		l.prepare()
 		l.feed(now)

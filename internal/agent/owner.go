@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strconv"
@@ -69,6 +70,18 @@ func readJSON(ctx context.Context, storage *object.Storage, key string, into any
 	_ = json.NewDecoder(io.LimitReader(f, 64<<10)).Decode(into)
 }
 
+// unusedClaim is why an errand waits for the execution's own service, which has
+// claimed a higher generation than the errand is of.
+type unusedClaim struct {
+	execution           stint.ExecutionID
+	generation, claimed uint64
+}
+
+// Error says it for people.
+func (u *unusedClaim) Error() string {
+	return fmt.Sprintf("claim_unused: execution %s is in generation %d, and its own service has claimed generation %d", u.execution, u.generation, u.claimed)
+}
+
 // check refuses an errand of a service that is not the owner of the execution any
 // more: another has claimed a higher generation since. A higher claim of the same
 // service came to nothing, or is about to be recorded: the errand is to be tried
@@ -85,7 +98,7 @@ func (o *ownership) check() error {
 	}
 	if o.highest > max(generation, 1) {
 		if own := o.claims[max(generation, 1)].Service; own != "" && own == o.claims[o.highest].Service {
-			return stint.Errorf(stint.Unavailable, "%sexecution %s is in generation %d, and its own service has claimed generation %d", stint.ClaimUnused, o.errand.Execution, generation, o.highest)
+			return stint.Errorf(stint.Unavailable, "%w", &unusedClaim{execution: o.errand.Execution, generation: generation, claimed: o.highest})
 		}
 		by := ""
 		if address := o.claims[o.highest].Address; address != "" {
@@ -96,6 +109,18 @@ func (o *ownership) check() error {
 	_, claimed := o.claims[generation]
 	o.over = generation > 1 && !claimed
 	return nil
+}
+
+// turnOf says which commit of its execution an errand does, or takes back.
+func turnOf(e stint.Errand) object.Turn {
+	return object.Turn{Execution: e.Execution, Generation: e.Generation, Stint: e.Stint}
+}
+
+// endedByOther reports whether an owner after the one that an errand is of has brought
+// the execution to its end. Claims that are gone without a word of that went with a
+// commit or a clear of this very owner.
+func (o ownership) endedByOther() bool {
+	return o.ended != nil && o.ended.Generation != o.errand.Generation
 }
 
 // shared reports whether another service had a part in the execution, which may
@@ -112,14 +137,15 @@ func (o ownership) shared() bool {
 const defaultKeep = 24 * time.Hour
 
 // end removes the saved state of an execution that is over. For other services
-// that had a part in it a word about its end stays.
+// that had a part in it a word about its end stays. That of a commit whose output
+// was taken back is replaced.
 func (o ownership) end(ctx context.Context, written int64) error {
 	prefix := savedPrefix(o.errand.Execution)
+	e := o.errand
 	if o.ended == nil && (o.over || !o.shared()) {
 		return o.storage.DeleteAll(ctx, prefix)
 	}
-	if o.ended == nil {
-		e := o.errand
+	if o.ended == nil || e.Kind == stint.ErrandClear && !o.endedByOther() && o.ended.Status != e.Ended {
 		owner := o.claims[max(e.Generation, 1)]
 		now := time.Now().UTC()
 		b, err := json.Marshal(stint.Ended{
@@ -129,12 +155,24 @@ func (o ownership) end(ctx context.Context, written int64) error {
 		if err != nil {
 			return err
 		}
-		if err := o.storage.Put(ctx, prefix+endedKey, bytes.NewReader(b)); err != nil {
+		if err := o.say(ctx, prefix+endedKey, b); err != nil {
 			return err
 		}
 	}
 	failpoint.Reach("end.after-word")
 	return o.storage.DeleteAllBut(ctx, prefix, endedKey)
+}
+
+// say writes how the execution has ended. A commit that comes late does not replace
+// what a clear has said.
+func (o ownership) say(ctx context.Context, key string, word []byte) error {
+	if o.errand.Kind != stint.ErrandCommit {
+		return o.storage.Put(ctx, key, bytes.NewReader(word))
+	}
+	if err := o.storage.Create(ctx, key, bytes.NewReader(word)); stint.CodeOf(err) != stint.Conflict {
+		return err
+	}
+	return nil
 }
 
 // commit gives the chosen parts their names. Saved state goes away with the last
@@ -148,7 +186,7 @@ func (s *site) commit(ctx context.Context, e stint.Errand) (int64, error) {
 	if o.over {
 		written, err = o.committed(ctx, s.agent.Access)
 	} else {
-		written, err = s.agent.Access.Commit(ctx, e.Output, e.Execution, e.Program, e.Parts, e.Overwrite, e.Missing...)
+		written, err = s.agent.Access.Commit(ctx, e.Output, turnOf(e), e.Program, e.Parts, e.Overwrite, e.Missing...)
 	}
 	if stint.CodeOf(err) == stint.Denied { // it was allowed when the execution began, and may be again
 		err = unavailable(err)
@@ -182,7 +220,7 @@ func (s *site) ownership(ctx context.Context, e stint.Errand) (ownership, error)
 // it is done.
 func (o ownership) committed(ctx context.Context, access *object.Access) (int64, error) {
 	e := o.errand
-	written, done, err := access.Committed(ctx, e.Output, e.Execution, e.Program, e.Parts, e.Missing...)
+	written, done, err := access.Committed(ctx, e.Output, turnOf(e), e.Program, e.Parts, e.Missing...)
 	switch {
 	case err == nil && done && (o.ended == nil || o.ended.Generation == e.Generation):
 		return written, nil
@@ -213,7 +251,8 @@ func isGone(err error) bool {
 
 // clearAll removes what an execution has staged and saved. Where its storage is
 // gone nothing is saved, and nobody else can have claimed it. The output of one
-// that is over is what its owner has made of it. What is staged and can never be
+// that another owner has ended is what that has made of it; what a commit of this
+// owner has made is taken back. What is staged and can never be
 // removed keeps nothing else from being removed.
 func (s *site) clearAll(ctx context.Context, e stint.Errand) error {
 	o, err := s.ownership(ctx, e)
@@ -222,8 +261,8 @@ func (s *site) clearAll(ctx context.Context, e stint.Errand) error {
 		return err
 	}
 	var staged error
-	if e.Output != "" && !o.over {
-		staged = s.agent.Access.Clear(ctx, e.Output, e.Execution)
+	if e.Output != "" && !o.endedByOther() {
+		staged = s.agent.Access.Clear(ctx, e.Output, turnOf(e))
 	}
 	if gone || mayPass(staged) { // then it is asked for again
 		return staged

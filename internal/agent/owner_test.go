@@ -108,3 +108,32 @@ func TestAClearWaitsForAStorageThatCannotBeRead(t *testing.T) {
 		t.Errorf("clear: %v", r.Error)
 	}
 }
+
+// An execution is terminated while, or after, a commit of it is done at a node: when
+// that is cleared, it has no output, and others are told how it has ended.
+func TestAClearTakesBackWhatACommitOfItsStintHasDone(t *testing.T) {
+	t.Parallel()
+	for want, services := range map[string][]string{"nothing": {"a", "a"}, "ended": {"a", "b"}} {
+		p, saved, output := claimed(t, services...)
+		commit := stint.Errand{ID: "c", Kind: stint.ErrandCommit, Execution: execX, Output: output, Generation: 2, Stint: 3, Ended: stint.Completed}
+		if r := p.errand(t, commit); r.Error != nil || names(t, output) != "_SUCCESS _manifest.json" || names(t, saved) != want {
+			t.Errorf("by %v: commit: %v, there is %s, saved %s", services, r.Error, names(t, output), names(t, saved))
+		}
+		clearing := stint.Errand{ID: "r", Kind: stint.ErrandClear, Execution: execX, Output: output, Generation: 2, Stint: 3, Ended: stint.Terminated}
+		for range 2 {
+			if r := p.errand(t, clearing); r.Error != nil || names(t, output) != "nothing" || names(t, saved) != want {
+				t.Errorf("by %v: clear: %v, there is %s, saved %s", services, r.Error, names(t, output), names(t, saved))
+			}
+			if r := p.errand(t, commit); r.Error == nil || names(t, output) != "nothing" {
+				t.Errorf("by %v: a commit that came late: %v, there is %s", services, r.Error, names(t, output))
+			}
+		}
+		if want == "nothing" {
+			continue
+		}
+		var ended stint.Ended
+		if err := json.Unmarshal(must(os.ReadFile(filepath.Join(saved, "ended")))(t), &ended); err != nil || ended.Status != stint.Terminated {
+			t.Errorf("it says %+v, %v", ended, err)
+		}
+	}
+}

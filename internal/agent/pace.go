@@ -8,8 +8,9 @@ import "time"
 const (
 	aheadTime = 60 * time.Millisecond
 	maxDepth  = 1024
-	maxBatch  = 512 // orders in one message
-	maxStops  = 16  // messages to stop that a worker has not taken
+	maxBatch  = 512           // orders in one message
+	maxStops  = 16            // messages to stop that a worker has not taken
+	longAfter = 5 * aheadTime // that nothing ended, a worker gives back what it has not begun
 )
 
 // pace is how fast one worker performs operations of one stage, and how many
@@ -40,6 +41,13 @@ func (p *pace) ended(n int, now time.Time) {
 	ahead := int(min(aheadTime/p.each, maxDepth))
 	p.depth = min(1+ahead, 2*p.depth+1, maxDepth)
 }
+
+// tooLong reports whether a worker that may have several operations in hand is
+// busier with one than it was expected to be with all.
+func (p *pace) tooLong(now time.Time) bool { return p.depth > 1 && now.Sub(p.since) >= longAfter }
+
+// slowed says that what is in progress takes long: nothing waits behind it.
+func (p *pace) slowed(now time.Time) { p.each, p.depth = max(p.each, now.Sub(p.since)), 1 }
 
 // room returns how many more operations a worker that has queued may be handed.
 func (p *pace) room(queued int) int { return max(p.depth, 1) - queued }

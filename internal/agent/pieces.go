@@ -62,10 +62,11 @@ func (p *preparer) openPieces(ctx context.Context, spec *stint.Spec, o *order) e
 }
 
 // inputError gives the error of an input the code that it has as a failure: what
-// no other attempt can mend is Invalid.
+// no other attempt can mend is Invalid. What was listed and is denied may be allowed
+// again.
 func inputError(err error, url string) *stint.Error {
 	e := nodeFault(err, url)
-	if slices.Contains([]stint.Code{stint.NotFound, stint.Denied, stint.Conflict}, e.Code) {
+	if slices.Contains([]stint.Code{stint.NotFound, stint.Conflict}, e.Code) {
 		return &stint.Error{Code: stint.Invalid, Message: e.Message}
 	}
 	return e

@@ -18,6 +18,7 @@ import (
 
 	"stint"
 	"stint/internal/block"
+	"stint/internal/failpoint"
 	"stint/internal/worker"
 )
 
@@ -132,17 +133,7 @@ func (p *process) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		defer conn.Close() //nolint:errcheck // makes the worker end, and receive return
-		return p.send(gctx, conn)
-	})
-	g.Go(func() error {
-		return p.receive(conn, func(part *stint.Part, file *os.File) {
-			g.Go(func() error { return p.upload(gctx, conn, part, file) })
-		})
-	})
-	err = g.Wait()
+	err = p.converse(ctx, conn)
 	kill := time.AfterFunc(exitPatience, func() {
 		_ = unix.Kill(-command.Process.Pid, unix.SIGKILL) // it may be gone
 	})
@@ -157,6 +148,28 @@ func (p *process) serve(ctx context.Context) error {
 		return fmt.Errorf("worker ended: %w", status)
 	}
 	return fmt.Errorf("worker ended: %w", err)
+}
+
+// converse speaks with the worker until one of both ends that, and says why. It
+// closes the connection.
+func (p *process) converse(ctx context.Context, conn *worker.Conn) error {
+	var sent error
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer conn.Close() //nolint:errcheck // makes the worker end, and receive return
+		sent = p.send(gctx, conn)
+		return sent
+	})
+	g.Go(func() error {
+		return p.receive(conn, func(part *stint.Part, file *os.File) {
+			g.Go(func() error { return p.upload(gctx, conn, part, file) })
+		})
+	})
+	err := g.Wait()
+	if errors.Is(err, net.ErrClosed) { // by send, which ended first, and is overtaken here
+		return sent
+	}
+	return err
 }
 
 // errClosed ends the pair of send and receive when there is nothing more to do.
@@ -257,9 +270,11 @@ func (p *process) pass(conn *worker.Conn, b *batch) error {
 		return conn.Send(worker.Message{Stop: b.stop}, nil)
 	}
 	if b.rotate {
+		failpoint.Reach("rotation.before-segment")
 		if err := p.rotate(conn); err != nil {
 			return err
 		}
+		failpoint.Reach("rotation.after-segment")
 	}
 	return conn.Send(worker.Message{Perform: &b.perform}, b.files)
 }

@@ -173,7 +173,8 @@ func readLog(path string, each func(worker.Record) error) error {
 }
 
 // again collects the completions that a server misses, as the logs have them:
-// of an operation that completed more than once, the last.
+// of an operation that completed more than once, the last. With an error it is what
+// those logs have that could be read.
 func again(store *block.Store, x stint.ExecutionID, missed []stint.StageOps) ([]stint.Done, error) {
 	latest := make(map[[2]int]*worker.DoneRecord) // by stage and operation
 	var order [][2]int
@@ -189,9 +190,6 @@ func again(store *block.Store, x stint.ExecutionID, missed []stint.StageOps) ([]
 		latest[o] = d
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
 	list := make([]stint.Done, 0, len(order))
 	for _, o := range order {
 		d := latest[o]
@@ -201,5 +199,5 @@ func again(store *block.Store, x stint.ExecutionID, missed []stint.StageOps) ([]
 		}
 		list = append(list, done)
 	}
-	return list, nil
+	return list, err
 }

@@ -63,17 +63,26 @@ func (l *Ledger) Bad(x stint.ExecutionID, bad stint.BadCopy) {
 // the server waits for them.
 func (l *Ledger) Again(x stint.ExecutionID, missed []stint.StageOps, list []stint.Done) {
 	a := l.account(x)
-	missed = cloneStages(missed)
 	for _, d := range list {
 		for _, op := range d.Ops {
-			missed = subtractFromStage(missed, d.Stage, stint.Range{From: op.Op, To: op.Op + 1})
 			l.owed++
 			a.draftDone(d.Job, d.Stage, op, countersOf(d.Counters, op.Op), partOf(d.Parts, op.Op))
 		}
 	}
-	if len(missed) > 0 {
-		l.Lost(x, missed)
+	if lost := missing(missed, list); len(lost) > 0 {
+		l.Lost(x, lost)
 	}
+}
+
+// missing returns what a list of completions does not have.
+func missing(missed []stint.StageOps, list []stint.Done) []stint.StageOps {
+	missed = cloneStages(missed)
+	for _, d := range list {
+		for _, op := range d.Ops {
+			missed = subtractFromStage(missed, d.Stage, stint.Range{From: op.Op, To: op.Op + 1})
+		}
+	}
+	return missed
 }
 
 // Report numbers the next report of an execution and keeps it until it is

@@ -27,6 +27,7 @@ type reading struct {
 	partition uint32
 	ops       stint.Range
 	doubt     bool // verify what lies here, too: an attempt has failed before
+	job       stint.JobID
 }
 
 // stageNamed returns which stage of an execution has a name.
@@ -90,7 +91,7 @@ func (p *preparer) openEdges(ctx context.Context, spec *stint.Spec, o *order) er
 		if err != nil {
 			return err
 		}
-		r.doubt = o.grant.Attempt > 1
+		r.doubt, r.job = o.grant.Attempt > 1, o.grant.Job
 		if e.Kind == stint.Broadcast {
 			var path string
 			path, err = p.broadcast(ctx, spec, r, sourcesOver(o.grant, edge))
@@ -120,7 +121,7 @@ func (p *preparer) find(ctx context.Context, r reading, from stint.Reading, take
 	}
 	lacking, err := s.run(ctx, without([]stint.Range{r.ops}, from.Missing))
 	for _, bad := range s.bad {
-		bad.Stage = r.stage
+		bad.Stage, bad.Job = r.stage, r.job
 		p.spoiled(r.execution, bad)
 	}
 	if err == nil && len(lacking) > 0 {

@@ -6,6 +6,7 @@ import (
 
 	"stint"
 	"stint/internal/link"
+	"stint/internal/worker"
 )
 
 func TestSeating(t *testing.T) {
@@ -86,6 +87,39 @@ func TestPaceGrowsForShortOperationsAndStaysAtOneForLongOnes(t *testing.T) {
 	}
 	if got := run(time.Microsecond, 2); got > 7 {
 		t.Errorf("depth %d after two measurements: it grows step by step", got)
+	}
+}
+
+// What a worker was handed because operations were short comes back when one of
+// them is not.
+func TestWhatWaitsBehindALongOperationIsCalledBack(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	l := seatedLoop(t, map[stint.ExecutionID]stint.Resources{execX: {}}, execX)
+	s := l.slots[0]
+	s.pace = pace{depth: 5, each: 10 * time.Millisecond}
+	if got := l.inHand(start)[0]; got != 5 {
+		t.Fatalf("%d operations in hand", got)
+	}
+	<-s.process.orders
+	l.recall(start.Add(longAfter - 1))
+	if len(s.process.orders) != 0 {
+		t.Fatal("called back while they may be short")
+	}
+	l.recall(start.Add(longAfter))
+	l.recall(start.Add(2 * longAfter))
+	if b := <-s.process.orders; b.stop == nil || *b.stop != (worker.Stop{Job: 1, Waiting: true}) || len(s.process.orders) != 0 {
+		t.Errorf("the worker was told %+v, and %d more", b.stop, len(s.process.orders))
+	}
+	g := grant(execX, 1, 0, 100)
+	l.ledger.Accept(g)
+	l.ledger.Next(execX, 5)
+	l.dropped(s, execX, []stint.Returned{{Job: 1, Ops: []stint.Range{ops(1, 5)}}})
+	if got := l.inHand(start.Add(longAfter))[0]; got != 1 {
+		t.Errorf("%d operations in hand: nothing is to wait behind a long one", got)
+	}
+	if n := l.ledger.WaitingIn(execX, 1); n != 99 {
+		t.Errorf("%d operations wait, not all that have not begun", n)
 	}
 }
 

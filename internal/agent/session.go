@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -24,11 +26,17 @@ func (r *Refused) Error() string { return r.Err.Error() }
 func (r *Refused) Unwrap() error { return r.Err }
 
 // keepAttached dials the server, serves the session to its end, waits, and so on
-// until ctx is done, or the server refuses this node for good. A session that ends
-// sooner than the wait before the next one counts as a failure: a server that
-// welcomes everybody and ends every session is not dialled all the time.
+// until ctx is done, or the server refuses this node for good. It ends, with
+// [stint.Unavailable], when the server knows a later start of a node that was not welcome
+// yet: the clock of that one was ahead, or the folder was put back from a copy, and
+// the next start will be welcome. Of a node that was welcome the later start is on
+// a copy of its folder: if both began anew they would take turns for ever, so this one
+// goes on asking.
+//
+// A session that ends sooner than the wait before the next one counts as a failure: a
+// server that welcomes everybody and ends every session is not dialled all the time.
 func (s *site) keepAttached(ctx context.Context, dialer *link.Dialer) error {
-	welcome := false
+	welcome, outrun := false, stint.Incarnation(0)
 	for failures := 0; ; failures++ {
 		if wait(ctx, link.Backoff(failures, rand.Float64())) != nil { //nolint:gosec // jitter
 			return nil //nolint:nilerr // ctx has ended
@@ -39,11 +47,19 @@ func (s *site) keepAttached(ctx context.Context, dialer *link.Dialer) error {
 			return nil //nolint:nilerr // ctx has ended
 		}
 		welcome = welcome || attached
-		if stint.CodeOf(err) == stint.Denied {
+		if _, removed := errors.AsType[*stint.NodeRemoved](err); removed {
 			return &Refused{Attached: welcome, Err: err}
 		}
-		if known, stale := stint.NewerIncarnation(err); stale {
-			s.logger.WarnContext(ctx, "a later start of this node is known: once started again it is the latest", "incarnation", known, "err", s.folder.outrun(known))
+		if stint.CodeOf(err) == stint.Denied { // it is not who the server takes it for
+			return err
+		}
+		if stale, ok := errors.AsType[*stint.StaleIncarnation](err); ok && stale.Known != outrun {
+			outrun = stale.Known
+			err := errors.Join(fmt.Errorf("%w; the next start on this folder is the latest", stale), s.folder.outrun(outrun))
+			if !welcome {
+				return &stint.Error{Code: stint.Unavailable, Err: err}
+			}
+			s.logger.ErrorContext(ctx, "two agents use copies of one data folder: end one of them and give it a folder of its own", "path", s.folder.dir, "incarnation", outrun, "err", err)
 		}
 		if attached && time.Since(began) >= link.Backoff(failures+1, 0) {
 			failures = 0
@@ -77,8 +93,8 @@ func (s *site) attach(ctx context.Context, dialer *link.Dialer) (bool, error) {
 	learn := s.credentials()
 	learn(welcome.Credentials)
 	storage, err := s.agent.Access.FindStorage(ctx, welcome.Storage)
-	if err != nil {
-		return false, err
+	if err != nil { // whatever it is: rights are mended and keys renewed, and the server has refused nothing
+		return true, stint.Errorf(stint.Unavailable, "system storage: %w", err)
 	}
 	s.logger.InfoContext(ctx, "attached", "addr", dialer.URL, "node", hello.Node, "incarnation", hello.Incarnation)
 	out := make(chan link.AgentMessage, 64)

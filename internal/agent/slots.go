@@ -103,6 +103,28 @@ func (l *loop) feed(now time.Time) {
 	}
 }
 
+// recall has workers give back what they have not begun where one operation has
+// turned out to take long: it can go to another slot, or back to the server.
+func (l *loop) recall(now time.Time) {
+	for _, s := range l.slots {
+		if s.process == nil || !s.ready || len(s.queue) < 2 || !s.pace.tooLong(now) {
+			continue
+		}
+		s.pace.slowed(now)
+		told := make(map[stint.JobID]bool)
+		for _, h := range s.queue {
+			if told[h.job] {
+				continue
+			}
+			told[h.job] = true
+			select {
+			case s.process.orders <- batch{stop: &worker.Stop{Job: h.job, Waiting: true}}:
+			default: // it takes nothing at all
+			}
+		}
+	}
+}
+
 // hand gives a worker at most limit ready orders of one job.
 func (s *slot) hand(e *execution, limit int) {
 	g := e.ready[0].grant

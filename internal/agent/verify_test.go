@@ -168,7 +168,7 @@ func TestChangesAreCountedBeyondThoseThatAreTold(t *testing.T) {
 	}
 }
 
-func TestAnExecutionThatHasEndedElsewhereIsNeitherCommittedNorCleared(t *testing.T) {
+func TestAnExecutionWhoseClaimIsGoneIsNotCommittedAndTheOutputOfAnotherOwnerStays(t *testing.T) {
 	t.Parallel()
 	for _, owners := range [][]int{nil, {1}} {
 		s := newService(t)
@@ -190,12 +190,17 @@ func TestAnExecutionThatHasEndedElsewhereIsNeitherCommittedNorCleared(t *testing
 		if r.Error == nil || r.Error.Code != stint.Conflict || !strings.HasPrefix(r.Error.Message, "owned_elsewhere: ") || manifest == nil {
 			t.Errorf("owners %v: commit: %v, manifest: %v", owners, r.Error, manifest)
 		}
-		r = a.errand(t, stint.Errand{ID: "r", Kind: stint.ErrandClear, Execution: execX, Output: output, Generation: 3})
-		_, staged := os.Stat(filepath.Join(output, "_stint", string(execX)))
+		writeText(t, filepath.Join(output, "_manifest.json"), `{"format":1,"execution":"`+string(execX)+`","generation":4,"stint":2,"parts":[]}`)
+		r = a.errand(t, stint.Errand{ID: "r", Kind: stint.ErrandClear, Execution: execX, Output: output, Generation: 3, Stint: 2})
+		_, theirs := os.Stat(filepath.Join(output, "_manifest.json"))
 		_, left := os.Stat(saved)
-		if r.Error != nil || staged != nil || left == nil {
-			t.Errorf("owners %v: clear: %v, staged: %v, saved state: %v", owners, r.Error, staged, left)
+		if r.Error != nil || theirs != nil || left == nil {
+			t.Errorf("owners %v: clear: %v, their output: %v, saved state: %v", owners, r.Error, theirs, left)
 		}
+		if err := os.Remove(filepath.Join(output, "_manifest.json")); err != nil {
+			t.Fatal(err)
+		}
+		a.errand(t, stint.Errand{ID: "p", Kind: stint.ErrandProbe, Execution: execX, Output: output})
 		if err := os.MkdirAll(saved, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -292,7 +297,7 @@ func TestAHigherClaimOfTheSameServiceIsWaitedFor(t *testing.T) {
 	for _, kind := range []stint.ErrandKind{stint.ErrandCommit, stint.ErrandClear} {
 		for generation, code := range map[uint64]stint.Code{0: stint.Unavailable, 1: stint.Unavailable, 2: stint.Conflict} {
 			r := a.errand(t, stint.Errand{ID: fmt.Sprint(kind, generation), Kind: kind, Execution: execX, Output: output, Generation: generation})
-			if r.Error == nil || r.Error.Code != code || strings.HasPrefix(r.Error.Message, stint.ClaimUnused) != (code == stint.Unavailable) {
+			if r.Error == nil || r.Error.Code != code || r.Claimed != map[stint.Code]uint64{stint.Unavailable: 3}[code] {
 				t.Errorf("%s in generation %d: %v", kind, generation, r.Error)
 			}
 		}

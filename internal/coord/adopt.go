@@ -188,6 +188,9 @@ func (a *adopter) complete(k int) {
 			if st.inputSums != nil {
 				st.inputSums[n] = before.inputSums[m]
 			}
+			if st.read != nil && before.read != nil {
+				st.read[n] = before.read[m]
+			}
 		}
 	}
 }
@@ -245,16 +248,34 @@ func (a *adopter) adoptParts(parts []stint.Part) {
 	}
 }
 
-// takeRecords counts the records of operations that were taken over, of which no
-// sums are known but those of their stage: as many in proportion. Too many that
+// takeRecords counts the records of operations that were taken over. Too many that
 // were left out then are too many now.
 func (a *adopter) takeRecords() {
 	for k := range min(len(a.same), len(a.old.stages)) {
-		st, was := &a.state.stages[k], a.old.stages[k].records()
-		n, of := int64(st.counts[done]), int64(a.old.stages[k].counts[done])
-		st.before = records{share(was.read, n, of) - st.sums.RecordsIn, share(was.bad, n, of) - st.sums.BadRecords}
+		st := &a.state.stages[k]
+		st.before = a.takenRecords(k).minus(records{st.sums.RecordsIn, st.sums.BadRecords})
 		a.state.judgeRecords(k)
 	}
+}
+
+// takenRecords returns how many records the operations of a stage have read that were
+// taken over. Of what was read where no record could be left out only the sum of the
+// stage is known: of that as many in proportion.
+func (a *adopter) takenRecords(k int) (taken records) {
+	st, was := &a.state.stages[k], &a.old.stages[k]
+	rest := was.records()
+	if was.read != nil {
+		for _, r := range was.read {
+			rest = rest.minus(r)
+		}
+		for n, m := range each(a.same[k]) {
+			if st.ops[n].state == done {
+				taken = taken.plus(was.read[m])
+			}
+		}
+	}
+	n, of := int64(st.counts[done]), int64(was.counts[done])
+	return taken.plus(records{share(max(rest.read, 0), n, of), share(max(rest.bad, 0), n, of)})
 }
 
 // share returns n parts of x that consists of so many, rounded up.
@@ -270,6 +291,9 @@ func (st *stage) forget(n uint32) {
 	st.ops[n], st.starts[n] = op{}, 0
 	if st.inputSums != nil {
 		st.inputSums[n] = 0
+	}
+	if st.read != nil {
+		st.read[n] = records{}
 	}
 }
 

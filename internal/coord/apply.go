@@ -361,7 +361,7 @@ func (s *State) setState(k int, n uint32, to opState) {
 	o := &st.ops[n]
 	st.counts[o.state]--
 	st.counts[to]++
-	s.countLoad(o, -1)
+	s.countLoad(k, o, -1)
 	s.countHold(k, o, -1)
 	if o.state == done || to == done || o.state == failed || to == failed {
 		st.sources = nil
@@ -375,15 +375,24 @@ func (s *State) setState(k int, n uint32, to opState) {
 		s.withdraw(k, n)
 	}
 	o.state, o.gone = to, false
-	s.countLoad(o, 1)
+	s.countLoad(k, o, 1)
 	s.countHold(k, o, 1)
 	st.touch(n)
 }
 
-func (s *State) countLoad(o *op, by int) {
+func (s *State) countLoad(k int, o *op, by int) {
 	switch o.state {
 	case granted:
-		s.nodes[o.node].queued += by
+		n := &s.nodes[o.node]
+		if by < 0 || n.queued == 0 {
+			n.moved = s.latest
+		}
+		n.queued += by
+		st := &s.stages[k]
+		for len(st.waits) <= int(o.node) {
+			st.waits = append(st.waits, 0)
+		}
+		st.waits[o.node] += by
 		s.out += by
 	case begun:
 		s.nodes[o.node].begun += by

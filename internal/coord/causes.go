@@ -105,6 +105,36 @@ func (st *stage) records() records {
 	return records{max(st.sums.RecordsIn+st.before.read, 0), max(st.sums.BadRecords+st.before.bad, 0)}
 }
 
+// countRecords takes in how many records a completed operation has read. Those of an
+// earlier performance, or of the one that was taken over, count no more.
+//
+//nolint:revive // first is what finish has found out
+func (st *stage) countRecords(n uint32, now records, first bool) {
+	if st.read == nil {
+		return
+	}
+	was := st.read[n]
+	st.read[n] = now
+	if first {
+		st.before = st.before.minus(was)
+		return
+	}
+	st.sums.RecordsIn += now.read - was.read
+	st.sums.BadRecords += now.bad - was.bad
+}
+
+// uncountRecords takes back what an operation has read that is to be performed anew,
+// and may read other records then, or fail.
+func (st *stage) uncountRecords(n uint32) {
+	if st.read != nil {
+		st.countRecords(n, records{}, !st.ops[n].counted)
+	}
+}
+
+func (r records) minus(o records) records { return records{r.read - o.read, r.bad - o.bad} }
+
+func (r records) plus(o records) records { return records{r.read + o.read, r.bad + o.bad} }
+
 // judgeRecords ends the execution if a stage has left out more records than it may,
 // once that is certain.
 func (s *State) judgeRecords(k int) {

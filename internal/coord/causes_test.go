@@ -126,3 +126,73 @@ func TestRecordsLeftOutBeforeCountWhereOperationsAreTakenOver(t *testing.T) {
 		}
 	}
 }
+
+// What operations have left out that are taken over is known of each.
+func TestOnlyRecordsOfTheOperationsThatAreTakenOverCount(t *testing.T) {
+	t.Parallel()
+	of := reducing()
+	of.req.SkipBadRecords = 0.5
+	old := of.performing(t, of.plan(t, earlier, files(1, 2, 3, 4)), ranges(0, 4), nil)
+	for n, bad := range []int64{40, 0, 0, 8} {
+		old.stages[0].countRecords(uint32(n), records{100 - bad, bad}, false)
+	}
+	kept := everything(old)
+	old, err := Restore(old.plan, of.req, 1, old.SnapshotAll())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		now  []int // files
+		want records
+	}{
+		{[]int{1, 2, 3, 4}, records{352, 48}},
+		{[]int{2, 3}, records{200, 0}},
+		{[]int{1, 5}, records{60, 40}},
+		{[]int{5}, records{}},
+	} {
+		for _, id := range []stint.ExecutionID{another, earlier} {
+			s, _ := Adopt(old, of.plan(t, id, files(c.now...)), of.req, 2, 9000, kept, nil)
+			s, err := Restore(s.plan, of.req, 3, s.SnapshotAll())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := s.stages[0].records(); got != c.want {
+				t.Errorf("files %v, by %s: %+v, want %+v", c.now, id, got, c.want)
+			}
+			for n := range uint32(len(s.stages[0].ops)) { // performed again, by a program that leaves nothing out
+				s.stages[0].countRecords(n, records{10, 0}, !s.stages[0].ops[n].counted)
+				if !s.stages[0].ops[n].counted {
+					s.stages[0].sums.RecordsIn += 10
+				}
+			}
+			if got, want := s.stages[0].records(), (records{10 * int64(len(c.now)), 0}); got != want {
+				t.Errorf("files %v, by %s, performed again: %+v, want %+v", c.now, id, got, want)
+			}
+		}
+	}
+}
+
+// A snapshot of a build that did not know of each operation how many records it has
+// read is read, and the sums of the stage count.
+func TestASnapshotWithoutTheRecordsOfEachOperationIsRead(t *testing.T) {
+	t.Parallel()
+	of := reducing()
+	s := left(of.performing(t, of.plan(t, earlier, files(1, 2, 3)), ranges(0, 2), nil), 0, 20, 80)
+	snap := s.SnapshotAll()
+	of.req.SkipBadRecords = 0.5
+	s, err := Restore(s.plan, of.req, 2, snap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.stages[0].records(); got != (records{80, 20}) {
+		t.Errorf("%+v", got)
+	}
+	completeOp(s, 0, 2)
+	again, err := Restore(s.plan, of.req, 3, s.SnapshotAll())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := diff(s, again); d != "" {
+		t.Errorf("the snapshot gives another state (-live +restored):\n%s", d)
+	}
+}

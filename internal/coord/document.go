@@ -44,7 +44,7 @@ func (s *State) Document(now int64) stint.Execution {
 			t := moment(sp.end)
 			st.End, end = &t, sp.end
 		}
-		x.Elapsed += float64(end-sp.start) / 1000
+		x.Elapsed += float64(max(end-sp.start, 0)) / 1000
 		x.Stints = append(x.Stints, st)
 	}
 	for i := range s.stages {
@@ -165,7 +165,7 @@ func (s *State) waitingToGoOn() string {
 	if len(s.held) > 0 && !s.somethingReady() {
 		return fmt.Sprintf("job %s is suspended", s.held[0].id)
 	}
-	if last := len(s.failures) - 1; last >= 0 && s.failures[last].Error.Code == stint.Unavailable {
+	if last := len(s.failures) - 1; last >= 0 && outside(s.failures[last].Error) {
 		f := s.failures[last]
 		return fmt.Sprintf("for node %s, which refused operation %s: %s", f.Node, s.operationID(opKey{f.Stage, f.Op}), f.Error.Error())
 	}
@@ -178,7 +178,7 @@ func (s *State) waitingAgain() string {
 	first, count := opKey{}, 0
 	for key, e := range s.exceptions {
 		o := &s.stages[key.stage].ops[key.op]
-		if o.state != granted && o.state != begun || e.err == nil || e.err.Code != stint.Unavailable && e.err.Code != stint.Lost {
+		if o.state != granted && o.state != begun || e.err == nil || !outside(e.err) && e.err.Code != stint.Lost {
 			continue
 		}
 		if count == 0 || key.compare(first) < 0 {
@@ -190,6 +190,12 @@ func (s *State) waitingAgain() string {
 		return ""
 	}
 	return s.tryingAgain(first)
+}
+
+// outside reports whether an attempt failed for something that neither the program
+// nor its input is to blame for.
+func outside(err *stint.Error) bool {
+	return err.Code == stint.Unavailable || err.Code == stint.Denied
 }
 
 func (s *State) tryingAgain(key opKey) string {

@@ -68,8 +68,10 @@ func (*State) putBack(kind stint.ErrandKind, err *stint.Error) bool {
 	return err.Code == stint.Unavailable || err.Code == stint.Unknown
 }
 
-// terminate ends an execution because somebody wants it. A commit that is under way
-// is not begun again by another node if the one that does it dies.
+// terminate ends an execution because somebody wants it. The record of that decides:
+// from then on the result of a commit that is under way is not heard, and the errand
+// that clears takes back what it has done, whenever it does it. It is not begun again
+// by another node if the one that does it dies.
 func (s *State) terminate(d *Delta, now int64) {
 	if s.status.Final() || s.status == stint.Terminating {
 		return
@@ -196,7 +198,7 @@ func (s *State) dispatch(d *Delta) {
 
 // errand returns the errand that the state as a whole calls for now, or nil.
 func (s *State) errand() *stint.Errand {
-	e := &stint.Errand{Execution: s.ID(), Storage: s.home, Generation: s.generation}
+	e := &stint.Errand{Execution: s.ID(), Storage: s.home, Generation: s.generation, Stint: len(s.stints)}
 	switch {
 	case s.settled:
 		return nil

@@ -51,13 +51,25 @@ func (s *State) due(key opKey, i uint16, now int64) bool {
 	if stint.RangesContain(s.avoidedBy(&s.stages[key.stage], i, now), key.op) {
 		return false
 	}
-	return e.avoid != i || e.notBefore+avoidFor <= now || !s.another(i, now)
+	return e.notBefore+avoidFor <= now || !s.shuns(e, i, now)
 }
 
-// another reports whether there is a node beside node i that may be given work.
-func (s *State) another(i uint16, now int64) bool {
+// isShy reports whether node i is to leave a retry to others which it may get later.
+func (s *State) isShy(key opKey, i uint16, now int64) bool {
+	e := s.exceptions[key]
+	return (e.avoid == i || slices.Contains(e.cutOff, i)) && !stint.RangesContain(s.avoidedBy(&s.stages[key.stage], i, now), key.op) && !s.due(key, i, now)
+}
+
+// shuns reports whether node i is to leave an operation to others: to any, if it
+// failed there last, and to those that may reach its input, if that did not.
+func (s *State) shuns(e *exception, i uint16, now int64) bool {
+	return e.avoid == i && s.another(now, i) || slices.Contains(e.cutOff, i) && s.another(now, e.cutOff...)
+}
+
+// another reports whether there is a node that may be given work beside some.
+func (s *State) another(now int64, beside ...uint16) bool {
 	for k := range s.nodes {
-		if uint16(k) != i && s.target(uint16(k)) && s.nodes[k].coolUntil <= now {
+		if !slices.Contains(beside, uint16(k)) && s.target(uint16(k)) && s.nodes[k].coolUntil <= now {
 			return true
 		}
 	}
@@ -127,13 +139,14 @@ func (s *State) grant(id stint.JobID) *stint.Grant {
 	return g
 }
 
-// retract asks a node for operations of a stage that it has not begun, the
-// newest jobs first.
-func (s *State) retract(d *Delta, a *RetractAsk) {
+// retract asks a node for operations of a stage that it has not begun, as far as is
+// known, the newest jobs first.
+func (s *State) retract(d *Delta, now int64, a *RetractAsk) {
 	i, known := s.nodeIndex(a.Node)
 	if !known || s.nodes[i].status != nodeReady || s.status != stint.InProgress {
 		return
 	}
+	s.nodes[i].moved = max(s.nodes[i].moved, now)
 	left := a.Count
 	jobs := s.nodes[i].jobs
 	for at := len(jobs) - 1; at >= 0 && left > 0; at-- {
@@ -141,11 +154,26 @@ func (s *State) retract(d *Delta, a *RetractAsk) {
 		if j.stage != a.Stage || j.asked {
 			continue
 		}
+		n := s.waitingIn(jobs[at], left)
+		if n == 0 {
+			continue
+		}
 		j.asked = true
-		n := min(left, j.left)
 		d.Messages = append(d.Messages, Message{Node: a.Node, Retract: &stint.Retract{Execution: s.ID(), Job: jobs[at], Count: n}})
 		left -= n
 	}
+}
+
+// waitingIn returns how many operations of a job have not begun, at most most.
+func (s *State) waitingIn(id stint.JobID, most int) int {
+	j, n := s.jobs[id], 0
+	ops := s.stages[j.stage].ops
+	for at := j.ops.To; at > j.ops.From && n < most; at-- {
+		if o := &ops[at-1]; o.job == id && o.state == granted {
+			n++
+		}
+	}
+	return n
 }
 
 // Demand is what an execution wants from the scheduler: its first stage that
@@ -166,8 +194,9 @@ type Load struct {
 	Node   stint.NodeID
 	Queued int // granted and not begun
 	Begun  int
+	Waits  int  // of Queued, operations of the demand
+	Stuck  bool // nothing has left its queue for a while
 	Cool   bool // it said it cannot perform operations now
-	Stage  int  // of its newest job
 	Avoid  int  // operations of the demand that it is not to get, or not as long as another may
 }
 
@@ -187,8 +216,10 @@ func (s *State) Demands(now int64) []Demand {
 				continue
 			}
 			d.Ready++
-			if !stint.RangesContain(s.avoidedBy(st, e.avoid, now), key.op) && !s.due(key, e.avoid, now) {
-				shy[e.avoid]++
+			for i := range s.nodes {
+				if i := uint16(i); s.isShy(key, i, now) {
+					shy[i]++
+				}
 			}
 		}
 		if d.Ready > 0 && !s.reachable(k) {
@@ -214,7 +245,10 @@ func (s *State) Demands(now int64) []Demand {
 
 func (s *State) load(i, k int, now int64) Load {
 	n := &s.nodes[i]
-	l := Load{Node: n.id, Queued: n.queued, Begun: n.begun, Cool: n.coolUntil > now, Stage: k}
+	l := Load{Node: n.id, Queued: n.queued, Begun: n.begun, Stuck: n.queued > 0 && now >= n.moved+stuckAfter, Cool: n.coolUntil > now}
+	if waits := s.stages[k].waits; i < len(waits) {
+		l.Waits = waits[i]
+	}
 	if avoided := s.avoidedBy(&s.stages[k], uint16(i), now); avoided != nil {
 		l.Avoid = stint.CountRanges(common(without(s.stages[k].ready, s.stranded(k)), avoided))
 		for _, key := range s.retries {
@@ -222,9 +256,6 @@ func (s *State) load(i, k int, now int64) Load {
 				l.Avoid++
 			}
 		}
-	}
-	if len(n.jobs) > 0 {
-		l.Stage = s.jobs[n.jobs[len(n.jobs)-1]].stage
 	}
 	return l
 }

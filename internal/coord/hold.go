@@ -128,7 +128,7 @@ func (st *stage) meet(ops stint.Range) {
 // avoidedBy returns the operations of a stage that node i is not to perform now.
 func (s *State) avoidedBy(st *stage, i uint16, now int64) []stint.Range {
 	at := slices.IndexFunc(st.avoided, func(a avoidance) bool { return a.node == i })
-	if at < 0 || !s.another(i, now) {
+	if at < 0 || !s.another(now, i) {
 		return nil
 	}
 	return st.avoided[at].ops

@@ -97,7 +97,7 @@ func (s *State) refuseMove(now int64, a *MoveAsk) error {
 		if j == nil || s.heldJob(id) != nil {
 			return stint.Errorf(stint.Conflict, "job %s of execution %s is suspended: only a job in progress can be moved", id, s.ID())
 		}
-		if !s.another(j.node, now) {
+		if !s.another(now, j.node) {
 			return stint.Errorf(stint.Conflict, "job %s of execution %s cannot move from node %s: no other node is ready", id, s.ID(), s.nodes[j.node].id)
 		}
 	}

@@ -31,8 +31,8 @@ func (s *State) applyReport(now int64, r *stint.Report) {
 	for _, back := range r.Returned {
 		s.applyReturned(i, back)
 	}
-	if len(r.Bad) > 0 {
-		s.applyBad(&BadRecord{Copies: r.Bad})
+	if bad := s.badOfNow(r.Bad); len(bad) > 0 {
+		s.applyBad(&BadRecord{Copies: bad})
 	}
 	for _, m := range r.Messages {
 		if j := s.jobs[m.Job]; j != nil {
@@ -48,6 +48,18 @@ func (s *State) applyReport(now int64, r *stint.Report) {
 // latest suspend: the node has forgotten what was before.
 func (s *State) isOfNow(r *stint.Report) bool {
 	return speaksOf(r, func(id stint.JobID) bool { return id > s.closed })
+}
+
+// badOfNow returns those copies that jobs since the latest suspend have found to be
+// bad. One that an earlier job looked for may go by a number that is another
+// operation's, or have been replaced by a good one.
+func (s *State) badOfNow(list []stint.BadCopy) (out []stint.BadCopy) {
+	for _, b := range list {
+		if b.Job == 0 || b.Job > s.closed {
+			out = append(out, b)
+		}
+	}
+	return out
 }
 
 func (s *State) applyBegun(now int64, i uint16, b stint.Begun) {
@@ -98,7 +110,11 @@ func (s *State) applyDone(i uint16, d stint.Done) {
 			continue
 		}
 		s.heard(i, d.Job, u.Op)
-		if !s.accepts(i, d.Job, &st.ops[u.Op]) {
+		if o := &st.ops[u.Op]; !s.accepts(i, d.Job, o) {
+			if o.state == granted && o.job == 0 && o.node == i { // announced, and no good
+				s.setState(d.Stage, u.Op, pending)
+				s.release(d.Stage, u.Op)
+			}
 			continue
 		}
 		if first := s.finish(i, d, u); fresh != nil {
@@ -118,13 +134,14 @@ func (s *State) applyDone(i uint16, d stint.Done) {
 
 // accepts reports whether a completion by node i in a job counts: the operation
 // is that job's, or was taken over from the node, or is nobody's. One in a job from
-// before a suspend does not, unless taken over: its node was told to forget it.
+// before a suspend or a retry does not: its node was told to forget it. An older copy
+// of its folder may announce it, and it may have done without what is there by now.
 func (s *State) accepts(i uint16, id stint.JobID, o *op) bool {
 	switch o.state {
 	case pending:
 		return id > s.closed
 	case granted, begun:
-		return o.node == i && (o.job == id || o.job == 0)
+		return o.node == i && (o.job == id || o.job == 0 && id > s.closed)
 	case done, failed:
 	}
 	return false
@@ -155,6 +172,7 @@ func (s *State) finish(i uint16, d stint.Done, u stint.OpDone) (first bool) {
 		st.sums.RecordsOut += u.RecordsOut
 		st.sums.BadRecords += u.BadRecords
 	}
+	st.countRecords(u.Op, records{u.RecordsIn, u.BadRecords}, first)
 	s.unblock(d.Stage, u.Op)
 	s.judgeRecords(d.Stage)
 	if s.keepsBlocks(d.Stage) {
@@ -259,6 +277,9 @@ func (s *State) judge(now int64, i uint16, f stint.Failure) {
 	case stint.Lost:
 		if len(f.Silent) > 0 { // its input is there, and will be had when its nodes are reached
 			e.unreached++ // longer each time: those that cannot are not to keep one that can from coming to it
+			if !slices.Contains(e.cutOff, i) {
+				e.cutOff = append(e.cutOff, i)
+			}
 			wait = backoff(e.unreached, unreachedWait)
 			break
 		}
@@ -270,7 +291,10 @@ func (s *State) judge(now int64, i uint16, f stint.Failure) {
 	case stint.Failed:
 		e.failed++
 		wait = backoff(e.failed, s.request.Backoff)
-	case stint.Invalid, stint.NotFound, stint.Conflict, stint.Denied, stint.Unknown, stint.Internal:
+	case stint.Denied: // it was allowed when the execution began, and may be again
+		e.unreached++
+		wait = backoff(e.unreached, unreachedWait)
+	case stint.Invalid, stint.NotFound, stint.Conflict, stint.Unknown, stint.Internal:
 		s.giveUp(key, f)
 		return
 	}

@@ -144,6 +144,7 @@ func (s *State) applyRetry() {
 		delete(s.exceptions, key)
 		s.setState(key.stage, key.op, pending)
 		s.stages[key.stage].ops[key.op].job = 0
+		s.stages[key.stage].uncountRecords(key.op)
 	}
 	for i := range s.nodes {
 		s.nodes[i].outdated = true

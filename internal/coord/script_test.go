@@ -89,7 +89,10 @@ func runScript(t *testing.T, text string) string {
 func loadsText(loads []Load) string {
 	words := make([]string, 0, len(loads))
 	for _, l := range loads {
-		text := fmt.Sprintf("%s %d %d %v %d", l.Node, l.Queued, l.Begun, l.Cool, l.Stage)
+		text := fmt.Sprintf("%s %d %d %v %d", l.Node, l.Queued, l.Begun, l.Cool, l.Waits)
+		if l.Stuck {
+			text += " stuck"
+		}
 		if l.Avoid > 0 {
 			text += fmt.Sprintf(" avoid=%d", l.Avoid)
 		}

@@ -22,6 +22,10 @@ const opBytes = 1 + 1 + 1 + 2 + 4 + 4 + 4
 // keeps them.
 const sumBytes = 8
 
+// readBytes is what the numbers of records that it has read add to an operation of a
+// stage that may leave some out.
+const readBytes = 8 + 8
+
 // Flags of an operation in a chunk.
 const (
 	flagCounted = 1 << iota
@@ -164,6 +168,7 @@ type ExceptionCore struct {
 	Infra     int          `json:"infra"`
 	Error     *stint.Error `json:"error"`
 	Unreached int          `json:"unreached,omitempty"`
+	CutOff    []uint16     `json:"cut_off,omitempty"` // nodes on which its input was not reached
 }
 
 // StageCore is a stage without its operations.
@@ -249,7 +254,7 @@ func (s *State) core() Core {
 		c.Stages = append(c.Stages, st.core(len(s.nodes)))
 	}
 	for key, e := range s.exceptions {
-		c.Exceptions = append(c.Exceptions, ExceptionCore{key.stage, key.op, e.notBefore, e.avoid, e.failed, e.infra, e.err, e.unreached})
+		c.Exceptions = append(c.Exceptions, ExceptionCore{key.stage, key.op, e.notBefore, e.avoid, e.failed, e.infra, e.err, e.unreached, slices.Clone(e.cutOff)})
 	}
 	sortExceptions(c.Exceptions)
 	for _, one := range s.causes {
@@ -335,15 +340,23 @@ func (st *stage) pack(chunk int) []byte {
 		if st.inputSums != nil {
 			b = binary.LittleEndian.AppendUint64(b, st.inputSums[n])
 		}
+		if st.read != nil {
+			b = binary.LittleEndian.AppendUint64(b, uint64(st.read[n].read))
+			b = binary.LittleEndian.AppendUint64(b, uint64(st.read[n].bad))
+		}
 	}
 	return b
 }
 
 func (st *stage) opBytes() int {
+	n := opBytes
 	if st.inputSums != nil {
-		return opBytes + sumBytes
+		n += sumBytes
 	}
-	return opBytes
+	if st.read != nil {
+		n += readBytes
+	}
+	return n
 }
 
 // Restore makes a state of a snapshot with all its chunks. What the bytes say
@@ -536,6 +549,9 @@ func (s *State) unpack(c Chunk) error {
 	from := c.Index * chunkOps
 	to := min(from+chunkOps, len(st.ops))
 	each := st.opBytes()
+	if st.read != nil && len(c.Data) == (to-from)*(each-readBytes) { // of a build that did not keep them: the sums are all that is known
+		st.read, each = nil, each-readBytes
+	}
 	if len(c.Data) != (to-from)*each {
 		return fmt.Errorf("%d bytes; expected %d", len(c.Data), (to-from)*each)
 	}
@@ -549,6 +565,10 @@ func (s *State) unpack(c Chunk) error {
 		st.starts[n] = binary.LittleEndian.Uint32(b[9:])
 		if st.inputSums != nil {
 			st.inputSums[n] = binary.LittleEndian.Uint64(b[opBytes:])
+		}
+		if st.read != nil {
+			at := b[each-readBytes:]
+			st.read[n] = records{int64(binary.LittleEndian.Uint64(at)), int64(binary.LittleEndian.Uint64(at[8:]))}
 		}
 		if o.state > failed || o.state != pending && int(o.node) >= len(s.nodes) {
 			return fmt.Errorf("operation %d: state %d on node %d of %d", n, o.state, o.node, len(s.nodes))
@@ -573,7 +593,7 @@ func (s *State) restoreJobs(c Core) error {
 		if e.Error == nil {
 			return fmt.Errorf("exception of operation %d of stage %d: without an error", e.Op, e.Stage)
 		}
-		s.exceptions[opKey{e.Stage, e.Op}] = &exception{notBefore: e.NotBefore, avoid: e.Avoid, failed: e.Failed, infra: e.Infra, unreached: e.Unreached, err: e.Error}
+		s.exceptions[opKey{e.Stage, e.Op}] = &exception{notBefore: e.NotBefore, avoid: e.Avoid, failed: e.Failed, infra: e.Infra, unreached: e.Unreached, cutOff: slices.Clone(e.CutOff), err: e.Error}
 	}
 	return nil
 }
@@ -587,12 +607,12 @@ func (s *State) derive() {
 	s.out = 0
 	for k := range s.stages {
 		st := &s.stages[k]
-		st.counts, st.holds, st.failed, st.saved, st.reused = [failed + 1]int{}, nil, nil, 0, 0
+		st.counts, st.holds, st.waits, st.failed, st.saved, st.reused = [failed + 1]int{}, nil, nil, nil, 0, 0
 		s.deriveSaved(k)
 		for n := range st.ops {
 			o := &st.ops[n]
 			st.counts[o.state]++
-			s.countLoad(o, 1)
+			s.countLoad(k, o, 1)
 			s.countHold(k, o, 1)
 			if o.state == failed {
 				st.failed = stint.AddToRanges(st.failed, uint32(n))

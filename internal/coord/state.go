@@ -15,8 +15,9 @@ const (
 	backoffFirst       = 200     // before the second attempt, where nothing else is asked for; doubled for each further one
 	backoffMost        = 30_000  // of any wait between attempts, unless the first is longer
 	avoidFor           = 2_000   // how long after its back-off an operation waits for a node other than the one it failed on
-	unreachedWait      = 2_000   // before an operation is tried again that did not reach its input
+	unreachedWait      = 2_000   // before an operation is tried again that did not reach its input, or was denied it
 	coolDown           = 5_000   // of a node that said it cannot perform operations now
+	stuckAfter         = 500     // that nothing has left a node's queue: what is in it may be better off elsewhere
 	keptFailures       = 20      // in the document
 	leastMillis        = 0.004   // duration of an operation that took less than a clock tick
 	errandPause        = 1_000   // before an errand that could not be run is tried again; doubled each further time, up to backoffMost
@@ -52,11 +53,12 @@ type op struct {
 
 // exception is what is known of an operation that does not go smoothly.
 type exception struct {
-	notBefore int64  // earliest next attempt
-	avoid     uint16 // node it last failed on
-	failed    int    // attempts that count against the program
-	infra     int    // attempts lost to machines
-	unreached int    // attempts that did not reach their input
+	notBefore int64    // earliest next attempt
+	avoid     uint16   // node it last failed on
+	failed    int      // attempts that count against the program
+	infra     int      // attempts lost to machines
+	unreached int      // attempts that did not reach their input, or were denied it or the place of their output
+	cutOff    []uint16 // nodes on which it did not reach its input
 	err       *stint.Error
 }
 
@@ -64,6 +66,7 @@ type stage struct {
 	spec       stint.StageSpec
 	ops        []op
 	starts     []uint32        // of operations that are begun or done, milliseconds since base
+	read       []records       // by operation, where records may be left out: how many the performance that counts has read; nil otherwise
 	inputSums  []uint64        // of completed operations of a stage that reads objects of the input; nil otherwise
 	ready      []stint.Range   // may be granted now; retries are in State.retries
 	waitingFor []uint32        // of a stage whose operations wait for some of their own: for how many each still does
@@ -74,6 +77,7 @@ type stage struct {
 	meanMillis float64 // of one operation, moving average; 0: none completed yet
 	performed  int64
 	holds      []int           // by node: done operations whose output lies there first of all
+	waits      []int           // by node: operations that it was granted and has not begun
 	copies     [][]stint.Range // by node: done operations whose output it holds beside another node
 	packs      []pack
 	origins    []originRun   // sorted; of output that was taken over under other names
@@ -120,6 +124,7 @@ type node struct {
 	performed   bool // an operation of this execution was begun there
 	queued      int  // granted and not begun
 	begun       int
+	moved       int64       // when something left its queue, or came to it while it was empty, or it was last asked for what is in it; not recorded
 	session     uint64      // the latest, as this server counts; not recorded
 	called      bool        // to attach anew, and not yet attached; not recorded
 	voided      []voidedJob // that may still be heard of
@@ -234,6 +239,7 @@ func New(p *plan.Plan, req stint.Request, epoch stint.Epoch, now int64) *State {
 		st.starts = make([]uint32, spec.Operations)
 		if req.SkipBadRecords > 0 {
 			st.most = p.MostRecords(i) // it looks at every object
+			st.read = make([]records, spec.Operations)
 		}
 		if p.ReadsInput(i) && spec.Values == nil {
 			st.inputSums = make([]uint64, spec.Operations)

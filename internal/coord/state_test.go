@@ -64,9 +64,9 @@ func diff(a, b *State) string {
 		cmp.AllowUnexported(State{}, cause{}, stage{}, records{}, op{}, job{}, node{}, voidedJob{}, exception{}, opKey{}, span{}, pack{}, avoidance{}, originRun{}, heldJob{}, movedJob{}, receipt{}),
 		cmpopts.IgnoreUnexported(stint.Range{}, stint.OpDone{}),
 		cmpopts.IgnoreFields(State{}, "plan", "epoch", "request", "messages", "errandAt", "errandErr", "volatile", "home"),
-		cmpopts.IgnoreFields(stage{}, "sources", "dirty", "dropped", "holds"), // what is computed or noted again
+		cmpopts.IgnoreFields(stage{}, "sources", "dirty", "dropped", "holds", "waits"), // what is computed or noted again
 		cmpopts.IgnoreFields(job{}, "asked"),
-		cmpopts.IgnoreFields(node{}, "coolUntil", "called", "session", "since", "savedAt", "saves", "copies", "lostAt"),
+		cmpopts.IgnoreFields(node{}, "coolUntil", "called", "session", "since", "moved", "savedAt", "saves", "copies", "lostAt"),
 		cmpopts.SortSlices(func(x, y opKey) bool { return x.compare(y) < 0 }),
 		cmpopts.EquateEmpty(),
 		cmp.Comparer(func(x, y nodeStatus) bool { return (x == nodeLost) == (y == nodeLost) }),                 // the rest is observed anew

@@ -19,7 +19,7 @@ func (s *State) Step(ev Event) Delta {
 	case ev.Assign != nil:
 		s.assign(d, ev.At, ev.Assign)
 	case ev.Retract != nil:
-		s.retract(d, ev.Retract)
+		s.retract(d, ev.At, ev.Retract)
 	case ev.Gone != nil:
 		s.gone(d, ev.At, ev.Gone)
 	case ev.Result != nil:

@@ -226,6 +226,31 @@ func TestANodeThatSpeaksOfANewJobIsBelieved(t *testing.T) {
 	}
 }
 
+// What a job from before the input changed looked for and did not find, it names by
+// the number of that time.
+func TestABadCopyThatAnEarlierJobFoundIsNotThatOfAnotherOperation(t *testing.T) {
+	t.Parallel()
+	s, _, _ := changed(t)
+	earlier := s.lastJob
+	attachWith(s, 3, 1, stint.Holding{})
+	s.Step(Event{At: 9000, Assign: &Assign{Node: "n-a", Incarnation: 3, Count: 1}})
+	s.Step(Event{At: 9000, Report: performed(s.lastJob, 7, 0)})
+	bad := func(seq uint64, job stint.JobID) {
+		s.Step(Event{At: 9000, Report: &stint.Report{Node: "n-a", Incarnation: 3, Seq: seq, Bad: []stint.BadCopy{
+			{Node: "n-a", Ops: ranges(0, 1), Job: job}, {Pack: "p1", Ops: ranges(1, 2), Job: job}, {Pack: "p1", Stage: 9, Job: job},
+		}}})
+		checkInvariants(t, s)
+	}
+	bad(8, earlier)
+	if d := difference(ranges(0, 3), doneOps(s, 0)); d != "" {
+		t.Errorf("when an earlier job has found copies to be bad, completed (-want +got):\n%s", d)
+	}
+	bad(9, s.lastJob)
+	if d := difference(ranges(2, 3), doneOps(s, 0)); d != "" {
+		t.Errorf("when a job of now has, completed (-want +got):\n%s", d)
+	}
+}
+
 func TestHowAnExecutionResumesByItselfIsRecorded(t *testing.T) {
 	t.Parallel()
 	of := reducing()

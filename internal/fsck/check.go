@@ -116,12 +116,15 @@ type look struct {
 	blobs    map[string]bool            // keys of listings and files that something refers to
 	known    map[stint.ExecutionID]bool // executions of the record
 	judged   map[stint.ExecutionID]bool // whose saved state was looked at
+	drafts   map[stint.ExecutionID]bool // submissions that were being prepared
+	staging  map[string]bool            // locations whose staging folder was looked at
 }
 
 func (c *Check) look(ctx context.Context, ids []stint.ExecutionID, again []Finding) (*look, error) {
 	l := &look{
 		check: c, running: c.Running(), homes: make(map[string]*object.Storage), reused: make(map[stint.ExecutionID]bool),
 		blobs: make(map[string]bool), known: make(map[stint.ExecutionID]bool), judged: make(map[stint.ExecutionID]bool),
+		drafts: make(map[stint.ExecutionID]bool), staging: make(map[string]bool),
 	}
 	l.tell = c.Progress
 	if len(ids) > 0 {
@@ -181,6 +184,9 @@ func (l *look) run(ctx context.Context, scratch string) error {
 		return err
 	}
 	if err := l.lookAtFolders(ctx); err != nil {
+		return err
+	}
+	if err := l.lookAtDrafts(ctx); err != nil {
 		return err
 	}
 	if err := l.lookAtExecutions(ctx); err != nil {

@@ -28,6 +28,7 @@ const (
 	RecordTorn            Code = "record_torn"
 	RecordDamaged         Code = "record_damaged"
 	RecordStray           Code = "record_stray"
+	DraftStray            Code = "draft_stray"
 	ExecutionUnreadable   Code = "execution_unreadable"
 	ExecutionInconsistent Code = "execution_inconsistent"
 	ListingMissing        Code = "listing_missing"
@@ -66,6 +67,7 @@ const (
 	PartDamaged           Code = "part_damaged"
 	SuccessMissing        Code = "success_missing"
 	SuccessUnfounded      Code = "success_unfounded"
+	CommitLeft            Code = "commit_left"
 	BlocksLeft            Code = "blocks_left"
 	WorkLeft              Code = "work_left"
 	SavedLeft             Code = "saved_left"
@@ -74,6 +76,8 @@ const (
 	BlobsLeft             Code = "blobs_left"
 	TempLeft              Code = "temp_left"
 	StagingLeft           Code = "staging_left"
+	StagingStray          Code = "staging_stray"
+	DraftLeft             Code = "draft_left"
 	OutputLeft            Code = "output_left"
 )
 
@@ -102,6 +106,7 @@ func Codes() []Meaning {
 		{RecordTorn, Lost, "the record was not closed, and the log with its latest changes is gone or is another's", restoreRecord},
 		{RecordDamaged, Lost, "SQLite finds the record damaged", restoreRecord},
 		{RecordStray, Lost, "the record has journal entries or snapshots of an execution that it does not list", restoreRecord},
+		{DraftStray, Lost, "the record has an execution that it lists as a submission that is not recorded, too: a service that starts removes what is staged for it", restoreRecord},
 		{ExecutionUnreadable, Lost, "the request, journal or snapshot of an execution cannot be read or replayed", restoreRecord},
 		{ExecutionInconsistent, Lost, "the state of an execution contradicts itself or the list of executions", restoreRecord},
 		{ListingMissing, Lost, "the listing of an execution's input is not in storage", restoreFile},
@@ -140,6 +145,7 @@ func Codes() []Meaning {
 		{PartDamaged, Lost, "a part of an output is not what it was", runAgain},
 		{SuccessMissing, Lost, "a whole output has no _SUCCESS", "create the empty file _SUCCESS beside the manifest"},
 		{SuccessUnfounded, Lost, "there is a _SUCCESS, and the output is not whole", "remove _SUCCESS"},
+		{CommitLeft, Lost, "the mark of a commit that has ended is still there: no other output can take the place", "remove _commit from the execution's folder in _stint, or from _stint itself in a bucket"},
 		{BlocksLeft, Leftover, "a node keeps output of an execution that does not need it there", mayRemove},
 		{WorkLeft, Leftover, "a node keeps working folders of an execution that is not performed there", mayRemove},
 		{SavedLeft, Leftover, "storage keeps saved state of an execution that is over", mayRemove},
@@ -148,6 +154,8 @@ func Codes() []Meaning {
 		{BlobsLeft, Leftover, "storage has listings or program files that nothing refers to", ifNobodyElse},
 		{TempLeft, Leftover, "storage has temporary files of writers that died", mayRemove},
 		{StagingLeft, Leftover, "parts of an execution that is over are still staged", mayRemove},
+		{StagingStray, Leftover, "something is staged for an execution that the record does not know", ifNobodyElse},
+		{DraftLeft, Leftover, "a submission came to nothing, and what it may have left is not removed", "nothing: the service removes it within minutes"},
 		{OutputLeft, Leftover, "storage has the output of an execution that the record does not know", ifNobodyElse},
 	}
 }

@@ -31,7 +31,7 @@ func judgeRecord(state *coord.State, l store.Loaded, owner stint.Epoch) []string
 // the record can be read: nobody is told to remove what it may speak of.
 func withoutDoubtful(list []Finding) []Finding {
 	unread := []Code{RecordDamaged, RecordStray, ExecutionUnreadable, ProgramUnreadable, SavedRecordDamaged}
-	doubtful := []Code{BlocksLeft, WorkLeft, LogsLeft, BlobsLeft, OutputLeft}
+	doubtful := []Code{BlocksLeft, WorkLeft, LogsLeft, BlobsLeft, OutputLeft, DraftLeft, StagingStray}
 	if !slices.ContainsFunc(list, func(f Finding) bool { return slices.Contains(unread, f.Code) }) {
 		return list
 	}
@@ -167,7 +167,7 @@ func judgeOutput(x stint.ExecutionID, status stint.ExecutionStatus, f object.Fou
 		return "", fmt.Sprintf("the output of %s has taken its place", f.Manifest.Execution), false
 	case f.Bad != nil:
 		return ManifestDamaged, f.Bad.Error(), false
-	case f.Begun:
+	case f.Taken:
 		return "", "another output is taking its place", false
 	case f.Manifest == nil && f.Parts > 0:
 		return ManifestDamaged, fmt.Sprintf("there are %d parts and no _manifest.json", f.Parts), false

@@ -30,6 +30,9 @@ func (l *look) lookAtOutput(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
+	if err := l.lookForStrayStaging(ctx, location); err != nil {
+		return err
+	}
 	if f.Staging && status != stint.CompletedErrors {
 		l.find(StagingLeft, s.id, location, "%s is over, and parts of it are still staged", s.id)
 	}
@@ -37,6 +40,9 @@ func (l *look) lookAtOutput(ctx context.Context, s *subject) error {
 		return nil
 	}
 	parts := s.state.StagedParts()
+	if f.Begun && !f.Taken {
+		l.find(CommitLeft, s.id, location, "%s is %s, and the mark of its commit is still there", s.id, status)
+	}
 	own := strings.HasPrefix(location, l.location+"/")
 	code, text, look := judgeOutput(s.id, status, f, parts, own)
 	if code != "" {
@@ -93,7 +99,7 @@ func (l *look) lookAtStaged(ctx context.Context, x stint.ExecutionID, state *coo
 		return err
 	}
 	named := f.Begun || f.Manifest != nil && f.Manifest.Execution == x
-	if f.Success && f.Manifest == nil && f.Bad == nil && f.Staging && !f.Begun && !state.Overwrites() {
+	if f.Success && f.Manifest == nil && f.Bad == nil && f.Staging && !f.Begun && !f.Taken && !state.Overwrites() {
 		l.find(SuccessUnfounded, x, location, "there is a _SUCCESS, and the output of %s is not committed", x)
 	}
 	return each(ctx, state.StagedParts(), func(ctx context.Context, p stint.Part) error {

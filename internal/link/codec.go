@@ -1,7 +1,9 @@
 package link
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
 
 	"connectrpc.com/connect"
 
@@ -42,12 +44,42 @@ func encode(v any) (*encoded, error) {
 	return &encoded{b}, nil
 }
 
-// toConnect turns an error into the one that crosses the wire: code and text.
+// knownIncarnation is the key in the metadata of a refusal under which the
+// incarnation stands that is known of the agent's node, as decimal digits. It is
+// there for a [stint.StaleIncarnation], and only there.
+const knownIncarnation = "Stint-Known-Incarnation"
+
+// removedNode is the key under which a refusal has the node that was removed. It is
+// there for a [stint.NodeRemoved], and only there.
+const removedNode = "Stint-Removed-Node"
+
+// toConnect turns an error into the one that crosses the wire: code, text, and what
+// an agent decides by.
 func toConnect(err error) error {
 	if err == nil {
 		return nil
 	}
-	return connect.NewError(connectCode(stint.CodeOf(err)), fmt.Errorf("%.1000s", err.Error()))
+	out := connect.NewError(connectCode(stint.CodeOf(err)), fmt.Errorf("%.1000s", err.Error()))
+	if stale, ok := errors.AsType[*stint.StaleIncarnation](err); ok {
+		out.Meta().Set(knownIncarnation, strconv.FormatUint(uint64(stale.Known), 10))
+	}
+	if removed, ok := errors.AsType[*stint.NodeRemoved](err); ok {
+		out.Meta().Set(removedNode, string(removed.Node))
+	}
+	return out
+}
+
+// refused returns why a refusal is to be acted upon: a later start of the node is
+// known, or the node was removed; nil: there is no such reason.
+func refused(refusal *connect.Error, own start) error {
+	code := stintCode(refusal.Code())
+	if known, err := strconv.ParseUint(refusal.Meta().Get(knownIncarnation), 10, 64); err == nil && code == stint.Conflict {
+		return &stint.StaleIncarnation{Node: own.node, Known: stint.Incarnation(known), Own: own.incarnation}
+	}
+	if refusal.Meta().Get(removedNode) == string(own.node) && own.node != "" && code == stint.Denied {
+		return &stint.NodeRemoved{Node: own.node}
+	}
+	return nil
 }
 
 func connectCode(c stint.Code) connect.Code {

@@ -15,6 +15,12 @@ import (
 	"stint"
 )
 
+// start is the start of a node that a session is of.
+type start struct {
+	node        stint.NodeID
+	incarnation stint.Incarnation
+}
+
 // Dialer makes sessions with a server.
 type Dialer struct {
 	URL string      // https://HOST:PORT
@@ -26,6 +32,7 @@ type Dialer struct {
 // AgentSession is the agent's end of a session. Send may be called from any
 // goroutine, Receive from one at a time.
 type AgentSession struct {
+	agent  start
 	stream *connect.BidiStreamForClient[encoded, ServerMessage]
 	ctx    context.Context //nolint:containedctx // a session is the lifetime that the context stands for
 	cancel context.CancelCauseFunc
@@ -49,6 +56,7 @@ func (d *Dialer) Dial(ctx context.Context, h Hello) (*AgentSession, Welcome, err
 		return nil, Welcome{}, err
 	}
 	s := d.session(ctx, base)
+	s.agent = start{h.Node, h.Incarnation}
 	w, err := s.greet(h)
 	if err != nil {
 		s.Close()
@@ -201,6 +209,11 @@ func (s *AgentSession) failure(err error) error {
 	}
 	if errors.Is(err, io.EOF) {
 		return io.EOF
+	}
+	if refusal, ok := errors.AsType[*connect.Error](err); ok && connect.IsWireError(err) {
+		if why := refused(refusal, s.agent); why != nil {
+			return stint.Errorf(stintCode(refusal.Code()), "server: %w", why)
+		}
 	}
 	return streamError("server", err)
 }

@@ -31,6 +31,10 @@
 // out of range; the agent's Dial returns the refusal. Every later Report must
 // name the same node and an incarnation not newer than the Hello's.
 //
+// A refusal ends the stream with a code and a text. What an agent decides by beyond
+// the code stands in fields of its own, in the metadata of the stream's end, each
+// there or not: Stint-Known-Incarnation, Stint-Removed-Node. Texts are for people.
+//
 // # Order and acknowledgement
 //
 // Within a session messages arrive in the order in which they were sent, whole

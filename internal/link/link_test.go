@@ -349,6 +349,49 @@ func TestAcceptsRefusalReachesTheAgentWithItsCode(t *testing.T) {
 	})
 }
 
+// A node learns which of its starts is known from a field of the refusal, whatever the text says.
+func TestARefusalCarriesTheIncarnationThatIsKnown(t *testing.T) {
+	t.Parallel()
+	stale := &stint.StaleIncarnation{Node: node, Known: 1_700_000_000_000, Own: 2}
+	refused := func(s *link.AgentSession) error {
+		_, err := s.Receive()
+		s.Close()
+		return err
+	}
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			what     string
+			refusal  error
+			welcomed bool
+			want     *stint.StaleIncarnation
+		}{
+			{"instead of a welcome", stint.Errorf(stint.Conflict, "node: %w", stale), false, stale},
+			{"behind a welcome", stint.Errorf(stint.Conflict, "%w", stale), true, stale},
+			{"the text alone", stint.Errorf(stint.Conflict, "%s", stale.Error()), true, nil},
+			{"another conflict", stint.Errorf(stint.Conflict, "node %s has attached again", node), true, nil},
+			{"another code", stint.Errorf(stint.Unavailable, "%w", stale), true, nil},
+		} {
+			r := newRig(t, func(_ context.Context, s *link.Session) error {
+				if c.welcomed {
+					if err := welcome(s); err != nil {
+						return err
+					}
+				}
+				return c.refusal
+			})
+			s, _, err := r.dialer(r.ca.issue(string(node))).Dial(t.Context(), hello())
+			if err == nil {
+				err = refused(s)
+			}
+			wantError(t, err, stint.CodeOf(c.refusal), "server: ")
+			got, _ := errors.AsType[*stint.StaleIncarnation](err)
+			if d := cmp.Diff(c.want, got); d != "" {
+				t.Errorf("%s: %v: %s", c.what, err, d)
+			}
+		}
+	})
+}
+
 func TestMessagesThatMustNotBeEndTheSession(t *testing.T) {
 	t.Parallel()
 	h := hello()

@@ -417,6 +417,7 @@ func (b bucket) abortUploads(ctx context.Context, below string, olderThan time.D
 		if now.Sub(u.Initiated) < olderThan {
 			continue
 		}
+		failpoint.Reach("bucket.before-aborting-upload")
 		if err := c.AbortMultipartUpload(ctx, b.name, u.Key, u.UploadID); err != nil && bucketCode(err) != stint.NotFound {
 			return bucketFailure(err, "give up an upload of %s", b.url(u.Key))
 		}

@@ -2,6 +2,7 @@ package object
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -55,7 +56,7 @@ func decodeTop(b []byte, etag string) top {
 	t := top{etag: etag}
 	var r replaced
 	if json.Unmarshal(b, &r) == nil && r.Replacing != "" {
-		t.replacing = r.Replacing
+		t.replacing, t.remove = r.Replacing, slices.DeleteFunc(r.Remove, func(name string) bool { return !isPartName(name) })
 		return t
 	}
 	t.manifest, t.bad = decodeManifest(b)
@@ -73,6 +74,8 @@ func (o outputPrefix) committed(t top, m Manifest) (bool, error) {
 		return false, nil
 	case t.manifest.equal(m):
 		return true, nil
+	case m.precedes(t.manifest):
+		return false, refuseEarlier(o.String(), m, t.manifest)
 	case t.manifest.isIncomplete():
 		return false, nil
 	}
@@ -133,10 +136,22 @@ func (o outputPrefix) put(ctx context.Context, in intent, overwrite bool) error 
 			err = o.begin(ctx, in, t, b, overwrite)
 		}
 		if err != nil && !o.endedMeanwhile(ctx, in.Manifest, err) {
-			return err
+			return errors.Join(err, o.tidyUp(ctx, err))
 		}
 	}
 	return stint.Errorf(stint.Unavailable, "output %q: others change it all the time", o)
+}
+
+// tidyUp clears what a commit has made that came after its execution was cleared.
+func (o outputPrefix) tidyUp(ctx context.Context, err error) error {
+	if stint.CodeOf(err) != stint.Lost {
+		return nil
+	}
+	open, err := o.exists(ctx, o.staged(openName))
+	if err != nil || open {
+		return err
+	}
+	return o.clear(ctx, Turn{Execution: o.execution})
 }
 
 // outrun says that somebody else has changed what was looked at: look again.
@@ -152,8 +167,12 @@ func (o outputPrefix) outrun(err error) error {
 // commit is done.
 func (o outputPrefix) begin(ctx context.Context, in intent, t top, before begun, overwrite bool) error {
 	theirs := before.etag != "" && !before.isOf(o.execution)
-	if whole := t.isOf(before.Manifest.Execution) && t.manifest.equal(before.Manifest); theirs && !whole {
-		return stint.Errorf(stint.Conflict, "output %q: %s has begun to commit its output here and has not ended", o, before.Manifest.Execution)
+	if !theirs {
+		if err := refuseEarlier(o.String(), in.Manifest, before.Manifest); err != nil {
+			return err
+		}
+	} else if err := o.checkEnded(ctx, t, before); err != nil {
+		return err
 	}
 	staged, err := o.stagedParts(ctx)
 	if err != nil {
@@ -190,6 +209,35 @@ func (o outputPrefix) begin(ctx context.Context, in intent, t top, before begun,
 	return o.outrun(err)
 }
 
+// checkEnded refuses while the commit of another execution goes on: its output is not
+// whole, and the execution was not cleared either.
+func (o outputPrefix) checkEnded(ctx context.Context, t top, before begun) error {
+	x := before.Manifest.Execution
+	if t.isOf(x) && t.manifest.equal(before.Manifest) {
+		return nil
+	}
+	if over, err := o.isOver(ctx, x); err != nil || over {
+		return err
+	}
+	return stint.Errorf(stint.Conflict, "output %q: %s has begun to commit its output here and has not ended", o, x)
+}
+
+// isOver reports whether nothing is staged by an execution, and nothing can be.
+// Its commit makes no output any more.
+func (o outputPrefix) isOver(ctx context.Context, x stint.ExecutionID) (bool, error) {
+	staged, err := outputPrefix{o.prefix, x}.stagedParts(ctx)
+	return err == nil && len(staged) == 0, err
+}
+
+// isFree reports whether what has the manifest's name is in no commit's way: nothing,
+// or what a commit has left there that came after its execution was cleared.
+func (o outputPrefix) isFree(ctx context.Context, t top) (bool, error) {
+	if t.etag == "" || t.replacing == "" {
+		return t.etag == "", nil
+	}
+	return o.isOver(ctx, t.replacing)
+}
+
 // look enters what lies at the place and has to go. own are parts that this
 // execution has given their names before.
 func (o outputPrefix) look(ctx context.Context, b *begun, t top, own []ManifestPart, remove []string, overwrite bool) error {
@@ -200,7 +248,11 @@ func (o outputPrefix) look(ctx context.Context, b *begun, t top, own []ManifestP
 	b.Success = c.success || b.Success
 	remove = append(remove, c.parts...)
 	c.parts = minus(c.parts, partNames(own))
-	if t.isOf(o.execution) || t.replacing == o.execution {
+	free, err := o.isFree(ctx, t)
+	if err != nil {
+		return err
+	}
+	if free || t.isOf(o.execution) || t.replacing == o.execution {
 		c.manifest = false
 	}
 	if err := checkFree(o.String(), c, overwrite); err != nil {
@@ -280,31 +332,26 @@ func orElse(err, other error) error {
 	return other
 }
 
-// takeTop makes an output that is replaced no output any more. It returns the
-// condition under which the next manifest is written.
+// takeTop puts a mark where the manifest will be, in place of that of an output that
+// is replaced, which is none any more. It returns the condition under which the
+// manifest is written: while this very mark is there, which clearing removes.
 func (o outputPrefix) takeTop(ctx context.Context, b begun) (condition, error) {
 	t, err := o.readTop(ctx)
 	switch {
 	case err != nil:
 		return condition{}, err
-	case t.etag == "":
-		return condition{absent: true}, o.removeSuccess(ctx, b)
 	case t.replacing == o.execution:
 		return condition{etag: t.etag}, nil
 	case t.isOf(o.execution) && t.manifest.equal(b.Manifest):
 		return condition{}, stint.Errorf(stint.Unknown, "output %q: another call has ended the commit", o)
-	case t.etag != b.Replaces:
+	case t.etag != "" && t.etag != b.Replaces:
 		return condition{}, stint.Errorf(stint.Conflict, "output %q: somebody else has put %s there", o, manifestName)
 	}
 	failpoint.Reach("bucket-output.before-taking-manifest")
-	data, err := encodeJSON(replaced{Format: manifestFormat, Replacing: o.execution})
-	if err != nil {
-		return condition{}, err
-	}
 	if err := o.removeSuccess(ctx, b); err != nil {
 		return condition{}, err
 	}
-	etag, err := o.write(ctx, o.at(manifestName), data, condition{etag: t.etag})
+	etag, err := o.putMark(ctx, t, nil)
 	if stint.CodeOf(err) == stint.Conflict { // the mark was another's, perhaps
 		return condition{}, errors.Join(o.outrun(err), o.mark(ctx, b))
 	}
@@ -312,6 +359,16 @@ func (o outputPrefix) takeTop(ctx context.Context, b begun) (condition, error) {
 		return condition{}, err
 	}
 	return condition{etag: etag}, step(ctx)
+}
+
+// putMark writes that a commit of the execution, or its end, has taken what had the
+// manifest's name. remove are parts that are to go then. No two marks are the same.
+func (o outputPrefix) putMark(ctx context.Context, t top, remove []string) (etag string, err error) {
+	data, err := encodeJSON(replaced{Format: manifestFormat, Replacing: o.execution, Call: rand.Text(), Remove: remove})
+	if err != nil {
+		return "", err
+	}
+	return o.write(ctx, o.at(manifestName), data, condition{absent: t.etag == "", etag: t.etag})
 }
 
 // removeSuccess removes the mark of an output that is replaced.
@@ -402,7 +459,7 @@ func (o outputPrefix) finish(ctx context.Context, in intent) error {
 	if in.Manifest.isIncomplete() {
 		return o.removeBegun(ctx)
 	}
-	if err := errors.Join(o.putSuccess(ctx, true), step(ctx)); err != nil {
+	if err := errors.Join(o.putSuccess(ctx, true), o.keepSuccess(ctx, in.Manifest), step(ctx)); err != nil {
 		return err
 	}
 	failpoint.Reach("bucket-output.after-success")
@@ -411,6 +468,16 @@ func (o outputPrefix) finish(ctx context.Context, in intent) error {
 	}
 	failpoint.Reach("bucket-output.after-removing-staged")
 	return o.removeBegun(ctx)
+}
+
+// keepSuccess removes _SUCCESS again if the output that it was written for has been
+// taken back, or is being replaced: it came too late.
+func (o outputPrefix) keepSuccess(ctx context.Context, m Manifest) error {
+	t, err := o.readTop(ctx)
+	if err != nil || t.isOf(m.Execution) && t.manifest.equal(m) || t.isWhole() {
+		return err
+	}
+	return o.remove(ctx, o.at(successName))
 }
 
 // putSuccess writes _SUCCESS if it is wanted and not there.
@@ -457,9 +524,16 @@ func (o outputPrefix) removeBegun(ctx context.Context) error {
 	return o.remove(ctx, o.commitKey())
 }
 
-// clear removes what the execution has staged, and what a commit that has not come
-// to its manifest has made.
-func (o outputPrefix) clear(ctx context.Context) error {
+// clear removes what the execution has staged, what a commit that has not come to its
+// manifest has made, and the output of a turn. First of all nothing can be staged any
+// more, by which a commit that comes later knows that it has no place.
+func (o outputPrefix) clear(ctx context.Context, undo Turn) error {
+	if err := o.remove(ctx, o.staged(openName)); err != nil {
+		return err
+	}
+	if err := o.takeBack(ctx, undo); err != nil {
+		return err
+	}
 	b, err := o.readBegun(ctx)
 	if err != nil {
 		return err
@@ -469,12 +543,41 @@ func (o outputPrefix) clear(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := o.removeMarked(ctx); err != nil {
+		return err
+	}
 	failpoint.Reach("bucket-clear.before-removing-staged")
 	if err := o.removeStaged(ctx); err != nil {
 		return err
 	}
 	failpoint.Reach("bucket-clear.after-removing-staged")
 	return o.removeBegun(ctx)
+}
+
+// takeBack puts a mark in place of the manifest of an output of a turn, which is none
+// any more then. The mark says which parts are to go.
+func (o outputPrefix) takeBack(ctx context.Context, undo Turn) error {
+	t, err := o.readTop(ctx)
+	if err != nil || t.etag == "" || !t.manifest.isOf(undo) {
+		return err
+	}
+	if err := errors.Join(o.remove(ctx, o.at(successName)), step(ctx)); err != nil {
+		return err
+	}
+	_, err = o.putMark(ctx, t, partNames(t.manifest.Parts))
+	return errors.Join(o.outrun(err), step(ctx))
+}
+
+// removeMarked removes a mark of the execution, and the parts that it names.
+func (o outputPrefix) removeMarked(ctx context.Context) error {
+	t, err := o.readTop(ctx)
+	if err != nil || t.replacing != o.execution {
+		return err
+	}
+	if err := o.removeNamed(ctx, t.remove, o.at); err != nil {
+		return err
+	}
+	return o.remove(ctx, o.at(manifestName))
 }
 
 // retreat takes back a commit that has begun, unless it has come to its manifest.
@@ -489,11 +592,5 @@ func (o outputPrefix) retreat(ctx context.Context, b begun) error {
 	if t.etag != "" && t.replacing != o.execution { // it was not replaced: of what has names nothing is known to be ours
 		return o.putSuccess(ctx, b.Success && t.isWhole())
 	}
-	if err := o.removeNamed(ctx, append(b.Remove, partNames(b.Manifest.Parts)...), o.at); err != nil {
-		return err
-	}
-	if t.etag != "" {
-		return o.remove(ctx, o.at(manifestName))
-	}
-	return nil
+	return o.removeNamed(ctx, append(b.Remove, partNames(b.Manifest.Parts)...), o.at)
 }

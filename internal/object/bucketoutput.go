@@ -90,10 +90,19 @@ func (o outputPrefix) probe(ctx context.Context, overwrite bool) error {
 	if err != nil {
 		return err
 	}
-	begun, err := o.hasBegun(ctx)
+	t, err := o.readTop(ctx)
 	if err != nil {
 		return err
 	}
+	begun, err := o.hasBegun(ctx, t)
+	if err != nil {
+		return err
+	}
+	free, err := o.isFree(ctx, t)
+	if err != nil {
+		return err
+	}
+	c.manifest = c.manifest && !free
 	if err := checkFree(o.String(), c, overwrite); err != nil && !begun {
 		return err
 	}
@@ -123,7 +132,10 @@ func notKept(err error, format string, args ...any) error {
 		return err
 	case stint.Invalid, stint.NotFound, stint.Conflict, stint.Lost, stint.Failed, stint.Internal:
 	}
-	return stint.Errorf(stint.Invalid, format+": %v", append(args, err)...)
+	if err != nil {
+		format, args = format+": %v", append(args, err)
+	}
+	return stint.Errorf(stint.Invalid, format, args...)
 }
 
 // tryConditions takes an object through what a commit does with parts and the
@@ -158,12 +170,8 @@ func (o outputPrefix) tryConditions(ctx context.Context) error {
 
 // hasBegun reports whether what lies at the place is of an unfinished commit of
 // this execution.
-func (o outputPrefix) hasBegun(ctx context.Context) (bool, error) {
+func (o outputPrefix) hasBegun(ctx context.Context, t top) (bool, error) {
 	b, err := o.readBegun(ctx)
-	if err != nil {
-		return false, err
-	}
-	t, err := o.readTop(ctx)
 	return b.isOf(o.execution) || t.isOf(o.execution) && t.manifest.isIncomplete(), err
 }
 
@@ -272,7 +280,8 @@ func (o outputPrefix) openPart(ctx context.Context, name string) (io.ReadCloser,
 type top struct {
 	etag      string // empty: nothing has it
 	manifest  Manifest
-	replacing stint.ExecutionID // instead: whose commit has taken the manifest that was there
+	replacing stint.ExecutionID // instead: whose commit has put its mark there
+	remove    []string          // with replacing: parts that are to go
 	bad       error             // instead: why it is no manifest
 }
 
@@ -283,11 +292,13 @@ func (t top) isWhole() bool {
 	return t.etag != "" && t.bad == nil && t.replacing == "" && !t.manifest.isIncomplete()
 }
 
-// replaced is what stands in place of a manifest from when its output begins to be
-// replaced to when the next one is whole.
+// replaced is the mark that stands in place of a manifest from when a commit takes the
+// place to when its output is whole, and while an output is taken back.
 type replaced struct {
 	Format    int               `json:"format"`
 	Replacing stint.ExecutionID `json:"replacing"`
+	Call      string            `json:"call,omitempty"`   // random: the manifest is written in place of this mark alone
+	Remove    []string          `json:"remove,omitempty"` // parts of the output that is taken back
 }
 
 func (o outputPrefix) readTop(ctx context.Context) (top, error) {

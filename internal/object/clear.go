@@ -7,27 +7,37 @@ import (
 	"os"
 	"path/filepath"
 
+	"stint"
 	"stint/internal/failpoint"
 )
 
-// clear removes the staging folder, what a commit has renamed, and the folder if it
-// is empty then.
-func (o outputFolder) clear(ctx context.Context) error {
+// clear removes the staging folder, what a commit has renamed, the output of a turn,
+// and the folder if it is empty then. A commit that comes later finds nothing staged.
+func (o outputFolder) clear(ctx context.Context, undo Turn) error {
 	if _, err := os.Lstat(o.stagingRoot()); errors.Is(err, fs.ErrNotExist) {
-		return o.removeIfEmpty()
+		stands, err := o.stands(undo)
+		if err != nil {
+			return err
+		}
+		if !stands {
+			return o.removeIfEmpty()
+		}
 	}
-	if err := o.clearStaging(ctx); err != nil {
+	if err := o.clearStaging(ctx, undo); err != nil {
 		return err
 	}
 	return o.removeIfEmpty()
 }
 
-func (o outputFolder) clearStaging(ctx context.Context) error {
+func (o outputFolder) clearStaging(ctx context.Context, undo Turn) error {
 	unlock, err := o.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	if err := o.takeBack(ctx, undo); err != nil {
+		return err
+	}
 	in, begun, err := o.readIntent()
 	if err != nil {
 		return err
@@ -52,6 +62,36 @@ func (o outputFolder) clearStaging(ctx context.Context) error {
 		return err
 	}
 	return o.removeStaging()
+}
+
+// stands reports whether the output of a turn is there.
+func (o outputFolder) stands(t Turn) (bool, error) {
+	m, err := readManifestFile(o.path(manifestName))
+	if errors.Is(err, fs.ErrNotExist) || stint.CodeOf(err) == stint.Invalid {
+		return false, nil
+	}
+	return err == nil && m.isOf(t), err
+}
+
+// takeBack makes the output of a turn none any more. Its manifest goes to the staging
+// folder, and says there which parts are to go.
+func (o outputFolder) takeBack(ctx context.Context, t Turn) error {
+	if stands, err := o.stands(t); err != nil || !stands {
+		return err
+	}
+	if err := os.Mkdir(o.staging(), 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return failure(err, "create folder %q", o.staging())
+	}
+	if err := os.Remove(o.path(successName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return failure(err, "remove %q", o.path(successName))
+	}
+	if err := errors.Join(syncFolder(o.stagingRoot()), syncFolder(o.dir), step(ctx)); err != nil {
+		return err
+	}
+	if err := os.Rename(o.path(manifestName), o.staged(reopenedName)); err != nil {
+		return failure(err, "rename the manifest of %q", o.dir)
+	}
+	return errors.Join(syncFolder(o.staging()), syncFolder(o.dir), step(ctx))
 }
 
 func (o outputFolder) removeIfEmpty() error {

@@ -82,12 +82,15 @@ func (o outputFolder) isCommitted(m Manifest) (bool, error) {
 		return false, err
 	case found.Execution != m.Execution:
 		return false, nil
-	case !found.equal(m) && found.isIncomplete():
+	case found.equal(m):
+		return true, nil
+	case m.precedes(found):
+		return false, refuseEarlier(o.dir, m, found)
+	case found.isIncomplete():
 		return false, nil
-	case !found.equal(m):
+	default:
 		return false, stint.Errorf(stint.Conflict, "output %q was committed by %s with other parts", o.dir, m.Execution)
 	}
-	return true, nil
 }
 
 // commit takes the folder from any state before the manifest to the manifest.
@@ -103,6 +106,9 @@ func (o outputFolder) commit(ctx context.Context, in intent, overwrite bool) err
 		return err
 	}
 	if found && !begun.equal(in) {
+		if err := refuseEarlier(o.dir, in.Manifest, begun.Manifest); err != nil {
+			return err
+		}
 		if err := o.retreat(begun); err != nil {
 			return err
 		}

@@ -56,6 +56,14 @@
 // their staged names first). While another execution has a _commit, a commit is
 // refused even with overwrite.
 //
+// Commits of one execution follow each other, see [Turn], and the manifest says which
+// one it is of. Once a later one has begun, an earlier one that comes late is refused.
+//
+// [Access.Clear] removes what is staged, goes back if a commit has begun, and takes
+// back the output of its own turn: _SUCCESS goes first, then the manifest becomes
+// <output>/_stint/<execution>/_reopened, then the parts go. A commit that comes after
+// that finds nothing staged.
+//
 // An output that is without something, since operations failed for good, lists
 // that in its manifest, gets no _SUCCESS and keeps its staging folder. A later
 // commit of the same execution, with what was missing, takes it back between
@@ -79,22 +87,29 @@
 //	    names that are to go, and the version of the manifest that is there. Another
 //	    of this execution, and one whose output is whole, is replaced, in its version.
 //	    Step 1 is looked at again.
-//	 4. _SUCCESS of an output that is replaced is deleted. Its manifest is replaced, in
-//	    its version, by one that says whose commit is replacing it: no output any more.
+//	 4. _SUCCESS of an output that is replaced is deleted. A mark that says whose
+//	    commit has taken the place is written under the name of the manifest: if there is
+//	    none, or in place of the one that is replaced, in its version, which is no output any
+//	    more. No two marks are the same.
 //	 5. Parts are copied to their names; those that have them in the staged version
 //	    stay.
 //	 6. Names that are to go are deleted. The parts are listed and have their sizes,
 //	    and _commit is still this one.
-//	 7. The manifest is written: if there is none, or in place of that of step 4, in
-//	    its version. When it was there first, step 1 is looked at again.
-//	 8. _SUCCESS is written; what is staged is deleted and uploads that were broken off
+//	 7. The manifest is written in place of the mark, in its version. When it was there
+//	    first, step 1 is looked at again.
+//	 8. _SUCCESS is written, and deleted again if the manifest has gone meanwhile; what is
+//	    staged is deleted and uploads that were broken off
 //	    are given up, _staging first; _commit is deleted last.
 //
 // Two calls of one commit do the same with the same objects. What decides, steps 3,
 // 4 and 7, succeeds once; a call that was held up finds its sources gone and looks
-// again. [Access.Clear] of a commit between steps 3 and 7 deletes the names that it
-// has made, unless a manifest stands there that it has not replaced, which gets
-// _SUCCESS back if step 4 has deleted that. An output that lacks something keeps what is staged, and a later commit
+// again. [Access.Clear] deletes _staging first, so that a commit which comes later has
+// nothing to copy, and clears up after itself. It puts a mark, which names the parts, in
+// place of the manifest of its own turn. Of a commit between steps 3 and 7 it deletes
+// the names that that has made, unless a manifest stands there that it has not replaced,
+// which gets _SUCCESS back if step 4 has deleted that; then its marks, so that step 7
+// of a call that was held up has none to replace. What is left of an execution that has
+// nothing staged is in nobody's way. An output that lacks something keeps what is staged, and a later commit
 // replaces its manifest as that of any other.
 //
 // # System storage

@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/zeebo/xxh3"
 
@@ -20,12 +22,13 @@ type Found struct {
 	Success  bool      // there is a _SUCCESS
 	Parts    int       // files or objects that are called as parts are
 	Staging  bool      // something of the execution is staged
-	Begun    bool      // a commit has begun there and has not ended
+	Begun    bool      // a commit of the execution has begun there and has not ended
+	Taken    bool      // one of another execution has
 }
 
 // Nothing reports whether there is no trace of an output.
 func (f Found) Nothing() bool {
-	return f.Manifest == nil && f.Bad == nil && !f.Success && f.Parts == 0 && !f.Staging && !f.Begun
+	return f.Manifest == nil && f.Bad == nil && !f.Success && f.Parts == 0 && !f.Staging && !f.Begun && !f.Taken
 }
 
 // Examine looks at the location of an execution's output, and changes nothing.
@@ -42,7 +45,7 @@ func (o outputFolder) examine(ctx context.Context) (Found, error) {
 	if err != nil {
 		return Found{}, err
 	}
-	f := Found{Success: c.success, Parts: len(c.parts), Staging: exists(o.staging()), Begun: exists(o.staged(intentName))}
+	f := Found{Success: c.success, Parts: len(c.parts), Staging: exists(o.staging()), Begun: exists(o.staged(intentName)), Taken: stint.CodeOf(o.checkOthers()) == stint.Conflict}
 	m, err := readManifestFile(o.path(manifestName))
 	switch {
 	case err == nil:
@@ -73,8 +76,48 @@ func (o outputPrefix) examine(ctx context.Context) (Found, error) {
 		return f, err
 	}
 	begun, err := o.readBegun(ctx)
-	f.Staging, f.Begun = len(staged) > 0, begun.etag != "" || top.replacing != ""
+	f.Staging = len(staged) > 0
+	f.Begun = begun.isOf(o.execution) || top.replacing == o.execution
+	f.Taken = begun.etag != "" && !begun.isOf(o.execution) || top.replacing != "" && top.replacing != o.execution
 	return f, err
+}
+
+// Stagers returns the executions for which something is staged at a location.
+func (a *Access) Stagers(ctx context.Context, location string) ([]stint.ExecutionID, error) {
+	p, err := a.outputAt(location, "")
+	if err != nil {
+		return nil, err
+	}
+	names, err := p.stagers(ctx)
+	var out []stint.ExecutionID
+	for _, name := range names {
+		if x, err := stint.ParseExecutionID(name); err == nil && !slices.Contains(out, x) {
+			out = append(out, x)
+		}
+	}
+	return out, err
+}
+
+func (o outputFolder) stagers(ctx context.Context) (names []string, err error) {
+	err = readFolder(ctx, o.stagingRoot(), func(e fs.DirEntry) error {
+		names = append(names, e.Name())
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return names, err
+}
+
+func (o outputPrefix) stagers(ctx context.Context) ([]string, error) {
+	there, err := o.below(ctx, o.at(stagingName+"/"))
+	var names []string
+	for key := range there {
+		name, _, _ := strings.Cut(key, "/")
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names, err
 }
 
 // VerifyPart reads a part of the output at a location and compares it with what

@@ -19,11 +19,11 @@ type intent struct {
 	Staged   []string `json:"staged"` // the staged name of each part of the manifest
 }
 
-func makeIntent(x stint.ExecutionID, program string, parts []stint.Part, missing []stint.Missing) (intent, error) {
+func makeIntent(by Turn, program string, parts []stint.Part, missing []stint.Missing) (intent, error) {
 	parts = slices.Clone(parts)
 	slices.SortFunc(parts, func(a, b stint.Part) int { return int(int64(a.Op) - int64(b.Op)) })
 	in := intent{
-		Manifest: Manifest{Format: manifestFormat, Execution: x, Program: program, Missing: missingTexts(missing), Parts: make([]ManifestPart, len(parts))},
+		Manifest: Manifest{Format: manifestFormat, Execution: by.Execution, Generation: by.Generation, Stint: by.Stint, Program: program, Missing: missingTexts(missing), Parts: make([]ManifestPart, len(parts))},
 		Staged:   make([]string, len(parts)),
 	}
 	staged := make(map[string]bool, len(parts))
@@ -54,6 +54,8 @@ func missingTexts(list []stint.Missing) []ManifestMissing {
 	return out
 }
 
+// equal reports whether two manifests say the same of the output, whichever commit of
+// the execution made it.
 func (m Manifest) equal(n Manifest) bool {
 	return m.Format == n.Format && m.Execution == n.Execution && m.Program == n.Program && m.Bytes == n.Bytes && slices.Equal(m.Parts, n.Parts) && slices.Equal(m.Missing, n.Missing)
 }

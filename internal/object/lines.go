@@ -47,6 +47,9 @@ func (a *Access) cutsOf(ctx context.Context, o stint.Object, lines int64, delimi
 		return nil, err
 	}
 	r, err := a.OpenRange(ctx, o, 0, o.Size)
+	if stint.CodeOf(err) == stint.Denied { // as in a listing
+		return nil, stint.Errorf(stint.Invalid, "%w", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -27,9 +27,12 @@ const (
 type Manifest struct {
 	Format    int               `json:"format"` // of this file: 1
 	Execution stint.ExecutionID `json:"execution"`
-	Program   string            `json:"program"` // name@blake3:digest
-	Parts     []ManifestPart    `json:"parts"`   // by number
-	Bytes     int64             `json:"bytes"`   // of all parts
+	// Generation and Stint say which commit of the execution it was, see [Turn]; 0: not said.
+	Generation uint64         `json:"generation,omitempty"`
+	Stint      int            `json:"stint,omitempty"`
+	Program    string         `json:"program"` // name@blake3:digest
+	Parts      []ManifestPart `json:"parts"`   // by number
+	Bytes      int64          `json:"bytes"`   // of all parts
 	// Missing is what the output is without, of an execution that was to complete
 	// as much as possible. Then there is no _SUCCESS.
 	Missing []ManifestMissing `json:"missing,omitempty"`

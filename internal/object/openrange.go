@@ -17,9 +17,9 @@ import (
 // asked for again for a bounded time.
 //
 // Errors: [stint.Invalid] that begins with "input changed" if the object is gone or
-// another version; with input_forbidden if it must not be read; with the word of
-// what a server of the web does that it should not. What may pass is
-// [stint.Unavailable].
+// another version; with the word of what a server of the web does that it should
+// not. [stint.Denied] with input_forbidden if it must not be read: it could be listed,
+// so that this may be mended. What may pass is [stint.Unavailable].
 func (a *Access) OpenRange(ctx context.Context, o stint.Object, offset, length int64) (io.ReadCloser, error) {
 	if offset < 0 || length < 0 || offset > o.Size || length > o.Size-offset {
 		return nil, stint.Errorf(stint.Invalid, "read %d bytes from byte %d of %s, which has %d", length, offset, o.URL, o.Size)
@@ -97,19 +97,27 @@ func changed(o stint.Object, now string) error {
 
 // openFailure says what an error of reading a listed object means for it.
 func openFailure(err error, o stint.Object) error {
-	if code := stint.CodeOf(err); code == stint.NotFound {
+	switch stint.CodeOf(err) {
+	case stint.NotFound:
 		return changed(o, "gone")
-	} else if code == stint.Conflict {
+	case stint.Conflict:
 		return changed(o, "another")
+	case stint.Denied:
+		return forbidden(stint.Denied, err, o.URL)
+	case stint.Invalid, stint.Lost, stint.Unavailable, stint.Unknown, stint.Canceled, stint.Failed, stint.Internal:
 	}
-	return inputFailure(err, o.URL)
+	return err
 }
 
-// inputFailure gives an error of an input the code that it has as one: what must not
-// be read stays so.
+// inputFailure gives an error of an input that is being listed the code that it has as
+// one: who asks for what must not be read is told so.
 func inputFailure(err error, url string) error {
 	if stint.CodeOf(err) != stint.Denied {
 		return err
 	}
-	return &stint.Error{Code: stint.Invalid, Message: "input_forbidden: " + url, Err: err}
+	return forbidden(stint.Invalid, err, url)
+}
+
+func forbidden(code stint.Code, err error, url string) error {
+	return &stint.Error{Code: code, Message: "input_forbidden: " + url, Err: err}
 }

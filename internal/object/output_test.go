@@ -90,7 +90,7 @@ func mustCommit(t *testing.T, dir string, x stint.ExecutionID, parts []stint.Par
 	for _, p := range parts {
 		want += p.Bytes
 	}
-	got, err := new(Access).Commit(t.Context(), dir, x, "prog@blake3:00", parts, overwrite)
+	got, err := new(Access).Commit(t.Context(), dir, Turn{Execution: x}, "prog@blake3:00", parts, overwrite)
 	if err != nil || got != want {
 		t.Fatalf("commit: %d bytes, %v, want %d", got, err, want)
 	}
@@ -131,7 +131,7 @@ func TestCommitMakesTheOutputAndIsRepeatable(t *testing.T) {
 			mustCommit(t, dir, ours, parts, false)
 			checkOutput(t, dir, ours, content...)
 		}
-		if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
+		if err := new(Access).Clear(t.Context(), dir, Turn{Execution: ours}); err != nil {
 			t.Fatal(err)
 		}
 		checkOutput(t, dir, ours, content...)
@@ -185,7 +185,7 @@ func dieInCommit(t *testing.T, n int, overwrite bool) (dir string, parts []stint
 		mustCommit(t, dir, theirs, stageParts(t, dir, theirs, "old one\n", "old two\n", "old three\n", "old four\n"), false)
 	}
 	parts = stageParts(t, dir, ours, "one\n", "", "three\n")
-	_, err := new(Access).Commit(dying{t.Context(), &n}, dir, ours, "prog@blake3:00", parts, overwrite)
+	_, err := new(Access).Commit(dying{t.Context(), &n}, dir, Turn{Execution: ours}, "prog@blake3:00", parts, overwrite)
 	if err != nil && stint.CodeOf(err) != stint.Canceled {
 		t.Fatalf("step %d: %v", n, err)
 	}
@@ -251,7 +251,7 @@ func TestClearAfterDeathAtAnyStepLeavesNothingOfOurs(t *testing.T) {
 		t.Helper()
 		m, err := new(Access).ReadManifest(t.Context(), dir)
 		committed := err == nil && m.Execution == ours
-		if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
+		if err := new(Access).Clear(t.Context(), dir, Turn{Execution: ours}); err != nil {
 			t.Fatal(err)
 		}
 		left := map[string]string{}
@@ -267,7 +267,7 @@ func TestClearAfterDeathAtAnyStepLeavesNothingOfOurs(t *testing.T) {
 		if committed && len(left) != 4 {
 			t.Errorf("left %v of a committed output", left)
 		}
-		if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
+		if err := new(Access).Clear(t.Context(), dir, Turn{Execution: ours}); err != nil {
 			t.Errorf("again: %v", err)
 		}
 	})
@@ -280,7 +280,7 @@ func TestCommitOfOtherPartsGoesBackFirst(t *testing.T) {
 		if m, err := new(Access).ReadManifest(t.Context(), dir); err == nil && m.Execution == ours {
 			other := slices.Clone(parts)
 			other[0].Sum++
-			if _, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", other, overwrite); stint.CodeOf(err) != stint.Conflict {
+			if _, err := new(Access).Commit(t.Context(), dir, Turn{Execution: ours}, "prog@blake3:00", other, overwrite); stint.CodeOf(err) != stint.Conflict {
 				t.Errorf("after the manifest: %v", err)
 			}
 			return
@@ -308,7 +308,7 @@ func TestCommitWithNothingStagedChangesNothing(t *testing.T) {
 	eachDeath(t, []bool{true}, func(t *testing.T, dir string, _ []stint.Part, _ bool) {
 		t.Helper()
 		before := files(t, dir)
-		_, err := new(Access).Commit(t.Context(), dir, theirs, "prog@blake3:00", nil, true)
+		_, err := new(Access).Commit(t.Context(), dir, Turn{Execution: theirs}, "prog@blake3:00", nil, true)
 		if code := stint.CodeOf(err); code != stint.Lost && code != stint.Conflict {
 			t.Errorf("got %v", err)
 		}
@@ -331,11 +331,11 @@ func TestOthersStayOutOfABegunCommit(t *testing.T) {
 		if err := os.MkdirAll(filepath.Join(dir, stagingName, string(theirs)), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		_, err := new(Access).Commit(t.Context(), dir, theirs, "prog@blake3:00", nil, true)
+		_, err := new(Access).Commit(t.Context(), dir, Turn{Execution: theirs}, "prog@blake3:00", nil, true)
 		if stint.CodeOf(err) != stint.Conflict || !strings.Contains(err.Error(), string(ours)) {
 			t.Errorf("begun commit of %s: %v", ours, err)
 		}
-		if err := new(Access).Clear(t.Context(), dir, theirs); err != nil {
+		if err := new(Access).Clear(t.Context(), dir, Turn{Execution: theirs}); err != nil {
 			t.Fatal(err)
 		}
 		mustCommit(t, dir, ours, parts, overwrite)
@@ -396,11 +396,11 @@ func TestCommitRefusesPartsThatAreNotAsReported(t *testing.T) {
 			if tc.parts != nil {
 				tc.parts(parts)
 			}
-			_, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", parts, true)
+			_, err := new(Access).Commit(t.Context(), dir, Turn{Execution: ours}, "prog@blake3:00", parts, true)
 			if stint.CodeOf(err) != tc.code || !strings.Contains(err.Error(), tc.text) {
 				t.Errorf("got %s %v", stint.CodeOf(err), err)
 			}
-			if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
+			if err := new(Access).Clear(t.Context(), dir, Turn{Execution: ours}); err != nil {
 				t.Fatal(err)
 			}
 			checkOutput(t, dir, theirs, "old\n") // not touched
@@ -422,7 +422,7 @@ func TestPartDamagedInABegunCommitIsLost(t *testing.T) {
 		if err := os.Truncate(path, 1); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", parts, overwrite); stint.CodeOf(err) != stint.Lost {
+		if _, err := new(Access).Commit(t.Context(), dir, Turn{Execution: ours}, "prog@blake3:00", parts, overwrite); stint.CodeOf(err) != stint.Lost {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -432,18 +432,18 @@ func TestFinishedCommitIsRepeatedWithoutWriting(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "out")
 	parts := stageParts(t, dir, ours, "one\n")
-	if _, done, err := new(Access).Committed(t.Context(), dir, ours, "prog@blake3:00", parts); done || err != nil {
+	if _, done, err := new(Access).Committed(t.Context(), dir, Turn{Execution: ours}, "prog@blake3:00", parts); done || err != nil {
 		t.Errorf("committed before: %v, %v", done, err)
 	}
 	mustCommit(t, dir, ours, parts, false)
-	if n, done, err := new(Access).Committed(t.Context(), dir, ours, "prog@blake3:00", parts); !done || n != 4 || err != nil {
+	if n, done, err := new(Access).Committed(t.Context(), dir, Turn{Execution: ours}, "prog@blake3:00", parts); !done || n != 4 || err != nil {
 		t.Errorf("committed: %v, %d bytes, %v", done, n, err)
 	}
 	if err := os.Chmod(filepath.Dir(filepath.Dir(dir)), 0o755); err != nil { //nolint:gosec // the other user must reach it
 		t.Fatal(err)
 	}
 	asNobody(t, func() {
-		if n, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", parts, false); err != nil || n != 4 {
+		if n, err := new(Access).Commit(t.Context(), dir, Turn{Execution: ours}, "prog@blake3:00", parts, false); err != nil || n != 4 {
 			t.Errorf("%d bytes, %v", n, err)
 		}
 	})
@@ -455,10 +455,10 @@ func TestCommitNeverReplacesWithoutOverwrite(t *testing.T) {
 		dir := t.TempDir()
 		parts := stageParts(t, dir, ours, "one\n", "two\n")
 		write(t, filepath.Join(dir, name), "somebody's")
-		if _, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", parts, false); stint.CodeOf(err) != stint.Conflict {
+		if _, err := new(Access).Commit(t.Context(), dir, Turn{Execution: ours}, "prog@blake3:00", parts, false); stint.CodeOf(err) != stint.Conflict {
 			t.Errorf("%s in the way: %v", name, err)
 		}
-		if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
+		if err := new(Access).Clear(t.Context(), dir, Turn{Execution: ours}); err != nil {
 			t.Fatal(err)
 		}
 		if d := cmp.Diff(map[string]string{name: "somebody's"}, files(t, dir)); d != "" {
@@ -477,10 +477,10 @@ func TestPartThatAppearsInABegunCommitStays(t *testing.T) {
 			return
 		}
 		write(t, filepath.Join(dir, "part-00002"), "x\n")
-		if _, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", parts, overwrite); stint.CodeOf(err) != stint.Conflict {
+		if _, err := new(Access).Commit(t.Context(), dir, Turn{Execution: ours}, "prog@blake3:00", parts, overwrite); stint.CodeOf(err) != stint.Conflict {
 			t.Errorf("got %v", err)
 		}
-		if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
+		if err := new(Access).Clear(t.Context(), dir, Turn{Execution: ours}); err != nil {
 			t.Fatal(err)
 		}
 		if d := cmp.Diff(map[string]string{"part-00002": "x\n"}, files(t, dir)); d != "" {
@@ -496,7 +496,7 @@ func TestLateCommitDoesNotUndoANewerOutput(t *testing.T) {
 	mustCommit(t, dir, ours, parts, true)
 	mustCommit(t, dir, theirs, stageParts(t, dir, theirs, "new\n"), true)
 	for _, p := range [][]stint.Part{parts, nil} {
-		if _, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", p, true); stint.CodeOf(err) != stint.Lost {
+		if _, err := new(Access).Commit(t.Context(), dir, Turn{Execution: ours}, "prog@blake3:00", p, true); stint.CodeOf(err) != stint.Lost {
 			t.Errorf("got %v", err)
 		}
 		checkOutput(t, dir, theirs, "new\n")
@@ -510,7 +510,7 @@ func TestCommitsAtTheSameTimeMakeOneOutput(t *testing.T) {
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {
-			if n, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", parts, true); err != nil || n != 14 {
+			if n, err := new(Access).Commit(t.Context(), dir, Turn{Execution: ours}, "prog@blake3:00", parts, true); err != nil || n != 14 {
 				t.Errorf("%d bytes, %v", n, err)
 			}
 		})
@@ -525,8 +525,12 @@ func TestOneOfTwoExecutionsWins(t *testing.T) {
 	a, b := stageParts(t, dir, ours, "a\n", "a\n"), stageParts(t, dir, theirs, "b\n", "b\n")
 	var errs [2]error
 	var group sync.WaitGroup
-	group.Go(func() { _, errs[0] = new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", a, false) })
-	group.Go(func() { _, errs[1] = new(Access).Commit(t.Context(), dir, theirs, "prog@blake3:00", b, false) })
+	group.Go(func() {
+		_, errs[0] = new(Access).Commit(t.Context(), dir, Turn{Execution: ours}, "prog@blake3:00", a, false)
+	})
+	group.Go(func() {
+		_, errs[1] = new(Access).Commit(t.Context(), dir, Turn{Execution: theirs}, "prog@blake3:00", b, false)
+	})
 	group.Wait()
 	winner, content, loser, err := ours, "a\n", theirs, errs[1]
 	if errs[0] != nil {
@@ -535,7 +539,7 @@ func TestOneOfTwoExecutionsWins(t *testing.T) {
 	if stint.CodeOf(err) != stint.Conflict {
 		t.Errorf("got %v", errs)
 	}
-	if err := new(Access).Clear(t.Context(), dir, loser); err != nil {
+	if err := new(Access).Clear(t.Context(), dir, Turn{Execution: loser}); err != nil {
 		t.Fatal(err)
 	}
 	checkOutput(t, dir, winner, content, content)
@@ -696,7 +700,7 @@ func TestStagingThatIsGoneForGoodIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	cases := map[string]func(dir string) error{
 		"committed": func(dir string) error {
-			_, err := new(Access).Commit(t.Context(), dir, ours, "p", nil, false)
+			_, err := new(Access).Commit(t.Context(), dir, Turn{Execution: ours}, "p", nil, false)
 			return err
 		},
 		"somebody else has committed": func(dir string) error {
@@ -724,19 +728,19 @@ func TestStagingThatIsGoneForGoodIsNotWaitedFor(t *testing.T) {
 func TestClearRemovesOnlyItsOwn(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "out")
-	if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
+	if err := new(Access).Clear(t.Context(), dir, Turn{Execution: ours}); err != nil {
 		t.Errorf("nothing there: %v", err)
 	}
 	stageParts(t, dir, ours, "a")
 	stageParts(t, dir, theirs, "b")
-	if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
+	if err := new(Access).Clear(t.Context(), dir, Turn{Execution: ours}); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{"_stint": "/", "_stint/_lock": "", "_stint/" + string(theirs): "/", "_stint/" + string(theirs) + "/op-a-1": "b"}
 	if d := cmp.Diff(want, files(t, dir)); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
-	if err := new(Access).Clear(t.Context(), dir, theirs); err != nil {
+	if err := new(Access).Clear(t.Context(), dir, Turn{Execution: theirs}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
@@ -854,7 +858,7 @@ func BenchmarkPartsAndCommit(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		if _, err := new(Access).Commit(b.Context(), dir, ours, "p", parts, false); err != nil {
+		if _, err := new(Access).Commit(b.Context(), dir, Turn{Execution: ours}, "p", parts, false); err != nil {
 			b.Fatal(err)
 		}
 	}

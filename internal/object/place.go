@@ -18,7 +18,7 @@ type place interface {
 	probe(ctx context.Context, overwrite bool) error
 	put(ctx context.Context, in intent, overwrite bool) error
 	isFinished(ctx context.Context, m Manifest) (bool, error)
-	clear(ctx context.Context) error
+	clear(ctx context.Context, undo Turn) error
 	checkStaged(ctx context.Context, parts []stint.Part, fault func(stint.Part, error)) error
 	stage(ctx context.Context, part stint.Part, from io.Reader) error
 	stageFile(ctx context.Context, name string, from *os.File, size int64) error
@@ -27,6 +27,7 @@ type place interface {
 	openPart(ctx context.Context, name string) (io.ReadCloser, int64, error)
 	openStaged(ctx context.Context, name string) (io.ReadCloser, int64, error)
 	examine(ctx context.Context) (Found, error)
+	stagers(ctx context.Context) ([]string, error)
 }
 
 // placeOf returns the place of an execution's output.
@@ -94,15 +95,16 @@ func (a *Access) StagePart(ctx context.Context, location string, x stint.Executi
 // that are staged anew and of those that have their names already.
 //
 // Errors: [stint.Lost] if a staged part is missing or has another size;
-// [stint.Conflict] if another output, or another commit, is in the way; with
+// [stint.Conflict] if another output, or another commit, is in the way, or a later
+// turn has come first; with
 // overwrite an output that is there is removed, as soon as the new one is known
 // to be whole.
-func (a *Access) Commit(ctx context.Context, location string, x stint.ExecutionID, program string, parts []stint.Part, overwrite bool, missing ...stint.Missing) (int64, error) {
-	p, err := a.placeOf(location, x)
+func (a *Access) Commit(ctx context.Context, location string, by Turn, program string, parts []stint.Part, overwrite bool, missing ...stint.Missing) (int64, error) {
+	p, err := a.placeOf(location, by.Execution)
 	if err != nil {
 		return 0, err
 	}
-	in, err := makeIntent(x, program, parts, missing)
+	in, err := makeIntent(by, program, parts, missing)
 	if err != nil {
 		return 0, err
 	}
@@ -119,12 +121,12 @@ func (a *Access) Commit(ctx context.Context, location string, x stint.ExecutionI
 // Committed reports whether this very commit has nothing left to do, and how long
 // its output is. The error is [stint.Conflict] if the execution was committed with
 // other parts.
-func (a *Access) Committed(ctx context.Context, location string, x stint.ExecutionID, program string, parts []stint.Part, missing ...stint.Missing) (bytes int64, done bool, err error) {
-	p, err := a.placeOf(location, x)
+func (a *Access) Committed(ctx context.Context, location string, by Turn, program string, parts []stint.Part, missing ...stint.Missing) (bytes int64, done bool, err error) {
+	p, err := a.placeOf(location, by.Execution)
 	if err != nil {
 		return 0, false, err
 	}
-	in, err := makeIntent(x, program, parts, missing)
+	in, err := makeIntent(by, program, parts, missing)
 	if err != nil {
 		return 0, false, err
 	}
@@ -134,14 +136,15 @@ func (a *Access) Committed(ctx context.Context, location string, x stint.Executi
 
 // Clear removes what an execution has staged below a location, parts that an
 // unfinished commit has given their names already, and a folder if nothing is left
-// in it. A committed output stays. What is not there is no error; Clear may be
-// repeated.
-func (a *Access) Clear(ctx context.Context, location string, x stint.ExecutionID) error {
-	p, err := a.placeOf(location, x)
+// in it. An output that was committed in this turn goes away too; that of another
+// turn stays. A commit that is under way, or comes later, makes no output any more.
+// What is not there is no error; Clear may be repeated.
+func (a *Access) Clear(ctx context.Context, location string, by Turn) error {
+	p, err := a.placeOf(location, by.Execution)
 	if err != nil {
 		return err
 	}
-	return p.clear(ctx)
+	return p.clear(ctx, by)
 }
 
 // CheckStaged calls fault with each of the parts that an execution has staged

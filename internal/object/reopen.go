@@ -108,7 +108,8 @@ func (o outputFolder) removeReopened(ctx context.Context, old Manifest) error {
 	return errors.Join(syncFolder(o.staging()), syncFolder(o.dir))
 }
 
-// clearReopened removes what is left of an output that was taken back.
+// clearReopened removes what is left of an output that was taken back, unless
+// another has come to be there.
 func (o outputFolder) clearReopened(ctx context.Context) error {
 	old, err := readManifestFile(o.staged(reopenedName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -116,6 +117,9 @@ func (o outputFolder) clearReopened(ctx context.Context) error {
 	}
 	if err != nil {
 		return err
+	}
+	if exists(o.path(manifestName)) {
+		return nil
 	}
 	return o.removeReopened(ctx, old)
 }

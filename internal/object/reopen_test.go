@@ -42,7 +42,7 @@ func incomplete(t *testing.T, dir string) []stint.Part {
 	t.Helper()
 	parts := stageParts(t, dir, ours, "one\n", "three without two\n")
 	parts[0].Op = 2 // they come in reverse
-	n, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", parts, false, lacking("map-1"))
+	n, err := new(Access).Commit(t.Context(), dir, Turn{Execution: ours}, "prog@blake3:00", parts, false, lacking("map-1"))
 	if err != nil || n != 22 {
 		t.Fatal(n, err)
 	}
@@ -54,7 +54,7 @@ func TestAnUnfinishedCommitIsNotInTheWayOfItsOwnExecution(t *testing.T) {
 	lacks, begun := t.TempDir(), t.TempDir()
 	incomplete(t, lacks)
 	parts := stageParts(t, begun, ours, "one\n", "two\n")
-	in, err := makeIntent(ours, "prog@blake3:00", parts, nil)
+	in, err := makeIntent(Turn{Execution: ours}, "prog@blake3:00", parts, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,11 +97,11 @@ func TestAnOutputThatIsWithoutSomethingSaysSoAndIsNoSuccess(t *testing.T) {
 		if err := os.MkdirAll(filepath.Join(dir, stagingName, string(theirs)), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := new(Access).Clear(t.Context(), dir, theirs); err != nil {
+		if err := new(Access).Clear(t.Context(), dir, Turn{Execution: theirs}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
+	if err := new(Access).Clear(t.Context(), dir, Turn{Execution: ours}); err != nil {
 		t.Fatal(err)
 	}
 	if exists(filepath.Join(dir, stagingName)) || !exists(filepath.Join(dir, manifestName)) {
@@ -114,7 +114,7 @@ func TestACommitWithoutSomethingIsRepeatable(t *testing.T) {
 	dir := t.TempDir()
 	parts := stageParts(t, dir, ours, "one\n")
 	for range 3 {
-		if n, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", parts, false, lacking("map-1")); n != 4 || err != nil {
+		if n, err := new(Access).Commit(t.Context(), dir, Turn{Execution: ours}, "prog@blake3:00", parts, false, lacking("map-1")); n != 4 || err != nil {
 			t.Fatal(n, err)
 		}
 	}
@@ -136,7 +136,7 @@ func TestARetryThatIsNotWholeLeavesTheOutputAsItIs(t *testing.T) {
 	parts := incomplete(t, dir)
 	parts[1].Name = "op-b-3" // not staged
 	before := files(t, dir)
-	if _, err := new(Access).Commit(t.Context(), dir, ours, "prog@blake3:00", parts, true); stint.CodeOf(err) != stint.Lost {
+	if _, err := new(Access).Commit(t.Context(), dir, Turn{Execution: ours}, "prog@blake3:00", parts, true); stint.CodeOf(err) != stint.Lost {
 		t.Error(err)
 	}
 	if d := cmp.Diff(before, files(t, dir)); d != "" {
@@ -151,7 +151,7 @@ func eachDeathOfARetry(t *testing.T, f func(t *testing.T, dir string, parts []st
 		dir := filepath.Join(t.TempDir(), "out")
 		parts := incomplete(t, dir)
 		left := n
-		_, err := new(Access).Commit(dying{t.Context(), &left}, dir, ours, "prog@blake3:00", parts, false)
+		_, err := new(Access).Commit(dying{t.Context(), &left}, dir, Turn{Execution: ours}, "prog@blake3:00", parts, false)
 		if err != nil && stint.CodeOf(err) != stint.Canceled {
 			t.Fatalf("step %d: %v", n, err)
 		}
@@ -189,7 +189,7 @@ func TestClearAfterARetryDiedLeavesAWholeOutputOrNone(t *testing.T) {
 	eachDeathOfARetry(t, func(t *testing.T, dir string, _ []stint.Part) {
 		t.Helper()
 		_, before := new(Access).ReadManifest(t.Context(), dir)
-		if err := new(Access).Clear(t.Context(), dir, ours); err != nil {
+		if err := new(Access).Clear(t.Context(), dir, Turn{Execution: ours}); err != nil {
 			t.Fatal(err)
 		}
 		if before != nil {

@@ -85,6 +85,8 @@ func TestEveryRuleHoldsInFoldersAndInBuckets(t *testing.T) {
 		"an output that lacks something is taken back":         ruleIncomplete,
 		"clear leaves nothing":                                 ruleClear,
 		"clear leaves a committed output with its mark":        ruleClearEnds,
+		"clearing takes back the output of its own turn alone": ruleTakenBack,
+		"a commit of an earlier turn changes nothing":          ruleEarlierTurn,
 		"others stay out of a begun commit":                    ruleOthersStayOut,
 		"of many commits at once one output comes":             ruleManyExecutions,
 		"one commit may be called by many":                     ruleManyCalls,
@@ -128,7 +130,7 @@ func (g ground) stageOne(t *testing.T, name string, x stint.ExecutionID, op uint
 }
 
 func (g ground) commit(ctx context.Context, name string, x stint.ExecutionID, parts []stint.Part, overwrite bool, missing ...stint.Missing) error {
-	_, err := g.access.Commit(ctx, g.root+"/"+name, x, "prog@blake3:00", parts, overwrite, missing...)
+	_, err := g.access.Commit(ctx, g.root+"/"+name, Turn{Execution: x}, "prog@blake3:00", parts, overwrite, missing...)
 	return err
 }
 
@@ -171,10 +173,10 @@ func ruleCommit(t *testing.T, g ground) {
 			check(t, g.commit(t.Context(), name, ours, parts, false))
 			g.checkIs(t, name, ours, content...)
 		}
-		if n, done, err := g.access.Committed(t.Context(), g.root+"/"+name, ours, "prog@blake3:00", parts); err != nil || !done || i == 2 && n != 5e6+10 {
+		if n, done, err := g.access.Committed(t.Context(), g.root+"/"+name, Turn{Execution: ours}, "prog@blake3:00", parts); err != nil || !done || i == 2 && n != 5e6+10 {
 			t.Error(n, done, err)
 		}
-		check(t, g.access.Clear(t.Context(), g.root+"/"+name, ours))
+		check(t, g.access.Clear(t.Context(), g.root+"/"+name, Turn{Execution: ours}))
 		g.checkIs(t, name, ours, content...)
 		other := append(slices.Clone(parts), stint.Part{Op: 99, Name: "more"})
 		wantCode(t, g.commit(t.Context(), name, ours, other, true), stint.Conflict, "with other parts")
@@ -191,7 +193,7 @@ func ruleInTheWay(t *testing.T, g ground) {
 	}
 	parts := g.stage(t, "out", ours, "new\n")
 	wantCode(t, g.commit(t.Context(), "out", ours, parts, false), stint.Conflict, "exists already")
-	check(t, g.access.Clear(t.Context(), g.root+"/out", ours))
+	check(t, g.access.Clear(t.Context(), g.root+"/out", Turn{Execution: ours}))
 	g.checkIs(t, "out", theirs, "old\n")
 	write(t, filepath.Join(g.dir, "data", "diary.txt"), "dear diary")
 	wantCode(t, g.access.Probe(t.Context(), g.root+"/data", ours, true), stint.Conflict, "diary.txt")
@@ -247,7 +249,7 @@ func ruleClear(t *testing.T, g ground) {
 	t.Helper()
 	g.stage(t, "out", ours, "one\n", strings.Repeat("two\n", 5e6))
 	for range 2 {
-		check(t, g.access.Clear(t.Context(), g.root+"/out", ours))
+		check(t, g.access.Clear(t.Context(), g.root+"/out", Turn{Execution: ours}))
 		if left := g.found(t, ""); len(left) > 0 {
 			t.Errorf("left %v", left)
 		}
@@ -266,7 +268,7 @@ func ruleClear(t *testing.T, g ground) {
 // ruleClearEnds: an output whose manifest is there is one, so that it gets its mark.
 func ruleClearEnds(t *testing.T, g ground) {
 	t.Helper()
-	in, err := makeIntent(ours, "prog@blake3:00", g.stage(t, "out", ours, "one\n"), nil)
+	in, err := makeIntent(Turn{Execution: ours}, "prog@blake3:00", g.stage(t, "out", ours, "one\n"), nil)
 	check(t, err)
 	p, err := g.access.placeOf(g.root+"/out", ours)
 	check(t, err)
@@ -279,14 +281,14 @@ func ruleClearEnds(t *testing.T, g ground) {
 		check(t, err)
 		check(t, p.act(t.Context(), b))
 	}
-	check(t, g.access.Clear(t.Context(), g.root+"/out", ours))
+	check(t, g.access.Clear(t.Context(), g.root+"/out", Turn{Execution: ours}))
 	g.checkIs(t, "out", ours, "one\n")
 }
 
 func ruleOthersStayOut(t *testing.T, g ground) {
 	t.Helper()
 	parts := g.stage(t, "out", ours, "one\n")
-	in, err := makeIntent(ours, "prog@blake3:00", parts, nil)
+	in, err := makeIntent(Turn{Execution: ours}, "prog@blake3:00", parts, nil)
 	check(t, err)
 	p, err := g.access.placeOf(g.root+"/out", ours)
 	check(t, err)
@@ -297,7 +299,7 @@ func ruleOthersStayOut(t *testing.T, g ground) {
 		check(t, p.begin(t.Context(), in, top{}, begun{}, false))
 	}
 	wantCode(t, g.commit(t.Context(), "out", theirs, g.stage(t, "out", theirs, "x"), true), stint.Conflict, string(ours))
-	check(t, g.access.Clear(t.Context(), g.root+"/out", theirs))
+	check(t, g.access.Clear(t.Context(), g.root+"/out", Turn{Execution: theirs}))
 	check(t, g.commit(t.Context(), "out", ours, parts, false))
 	g.checkIs(t, "out", ours, "one\n")
 }
@@ -331,7 +333,7 @@ func ruleManyExecutions(t *testing.T, g ground) {
 	}
 	for i, x := range ids {
 		if i != winner {
-			check(t, g.access.Clear(t.Context(), g.root+"/out", x))
+			check(t, g.access.Clear(t.Context(), g.root+"/out", Turn{Execution: x}))
 		}
 	}
 	g.checkIs(t, "out", ids[winner], fmt.Sprint("first of ", winner), fmt.Sprint("second of ", winner))
@@ -405,7 +407,7 @@ func ruleAltered(t *testing.T, g ground) {
 func ruleStaging(t *testing.T, g ground) {
 	t.Helper()
 	mine, other := g.stage(t, "out", ours, "mine"), g.stage(t, "out", theirs, "theirs")
-	check(t, g.access.Clear(t.Context(), g.root+"/out", theirs))
+	check(t, g.access.Clear(t.Context(), g.root+"/out", Turn{Execution: theirs}))
 	check(t, g.commit(t.Context(), "out", ours, mine, false))
 	g.checkIs(t, "out", ours, "mine")
 	wantCode(t, g.commit(t.Context(), "out", theirs, other, true), stint.Lost, "nothing is staged")

@@ -11,7 +11,7 @@ import (
 const (
 	horizonMillis = 500     // of work that a node's queue should hold
 	mostQueued    = 1 << 17 // operations in a node's queue
-	stealAbove    = 1       // a queue of more than this per slot may be halved for an idle node
+	stealAbove    = 1       // a queue of more than this per slot may be halved for an idle node, though it moves
 )
 
 // Node is a computing node as the scheduler sees it.
@@ -117,31 +117,45 @@ func newBoard(s Snapshot) *board {
 }
 
 // give shares what a demand has ready over the nodes, in proportion to their
-// slots, up to what each should have in its queue.
+// slots: first what can begin at once, then what each should have in its queue.
 func (b *board) give(d coord.Demand) {
-	nodes := b.eligible(d)
-	left, slots := d.Ready, 0
-	avoided := make(map[stint.NodeID]int)
+	h := hand{demand: d, nodes: b.eligible(d), left: d.Ready, given: make(map[stint.NodeID]int), most: make(map[stint.NodeID]int)}
 	for _, l := range d.Loads {
-		avoided[l.Node] = l.Avoid
+		h.most[l.Node] = d.Ready - l.Avoid
 	}
-	for _, p := range nodes {
-		slots += p.atOnce(d)
-	}
-	for _, p := range nodes {
-		if slots == 0 || left == 0 {
-			return
+	h.deal(func(own int) int { return own })
+	h.deal(func(own int) int { return target(own, d.MeanMillis) })
+	for _, p := range h.nodes {
+		if n := h.given[p.ID]; n > 0 {
+			b.out = append(b.out, Decision{Execution: d.Execution, Assign: &coord.Assign{Node: p.ID, Incarnation: p.Incarnation, Stage: d.Stage, Count: n}})
 		}
-		own := p.atOnce(d)
-		share := (left*own + slots - 1) / slots
+	}
+}
+
+// hand is what is being dealt of a demand.
+type hand struct {
+	demand coord.Demand
+	nodes  []*place
+	left   int                  // operations that nobody has been given
+	most   map[stint.NodeID]int // that a node may perform
+	given  map[stint.NodeID]int
+}
+
+// deal shares what is left in proportion to the slots, up to so many on each node
+// as upTo says of its slots.
+func (h *hand) deal(upTo func(own int) int) {
+	slots := 0
+	for _, p := range h.nodes {
+		slots += p.atOnce(h.demand)
+	}
+	for _, p := range h.nodes {
+		own := p.atOnce(h.demand)
+		share := (h.left*own + slots - 1) / slots
 		slots -= own
-		n := min(share, target(own, d.MeanMillis)-p.load, d.Ready-avoided[p.ID])
-		if n <= 0 {
-			continue
-		}
-		left -= n
+		n := max(min(share, upTo(own)-p.load, h.most[p.ID]-h.given[p.ID]), 0)
+		h.left -= n
 		p.load += n
-		b.out = append(b.out, Decision{Execution: d.Execution, Assign: &coord.Assign{Node: p.ID, Incarnation: p.Incarnation, Stage: d.Stage, Count: n}})
+		h.given[p.ID] += n
 	}
 }
 
@@ -203,27 +217,38 @@ func target(slots int, meanMillis float64) int {
 	return min(slots*(1+ahead), mostQueued)
 }
 
-// level takes back half of the longest queue of a demand that has nothing
-// ready, if a node that may work for it has nothing at all to do.
+// level takes back half of the longest queue of a demand that has nothing ready, if
+// a node that may work for it has a slot that does nothing. A queue that is as short
+// as it should be is left alone while it moves. One that is stuck is not: of what has
+// no slot there, as much is taken as can begin elsewhere at once.
 func (b *board) level(d coord.Demand) {
-	idle := false
+	idle := 0
 	for _, p := range b.eligible(d) {
-		idle = idle || p.load < p.atOnce(d)
+		idle += max(p.atOnce(d)-p.load, 0)
 	}
-	if !idle {
+	if idle == 0 {
 		return
 	}
 	var longest *place
-	queued := 0
+	waits, count := 0, 0
 	for _, l := range d.Loads {
 		p := b.byID[l.Node]
-		if p == nil || l.Stage != d.Stage || l.Queued <= p.atOnce(d)*stealAbove || l.Queued <= queued {
+		if p == nil || l.Waits <= waits {
 			continue
 		}
-		longest, queued = p, l.Queued
+		n := 0
+		if l.Waits > p.atOnce(d)*stealAbove {
+			n = l.Waits / 2
+		}
+		if l.Stuck {
+			n = max(n, min(l.Waits, p.load-p.atOnce(d), idle))
+		}
+		if n > 0 {
+			longest, waits, count = p, l.Waits, n
+		}
 	}
 	if longest == nil {
 		return
 	}
-	b.out = append(b.out, Decision{Execution: d.Execution, Retract: &coord.RetractAsk{Node: longest.ID, Stage: d.Stage, Count: queued / 2}})
+	b.out = append(b.out, Decision{Execution: d.Execution, Retract: &coord.RetractAsk{Node: longest.ID, Stage: d.Stage, Count: count}})
 }

@@ -31,7 +31,7 @@ func nodeID(i int) stint.NodeID { return stint.NodeID(fmt.Sprintf("n%d", i)) }
 func demand(x stint.ExecutionID, stage, ready int, millis float64, loads ...int) coord.Demand {
 	d := coord.Demand{Execution: x, Stage: stage, Ready: ready, MeanMillis: millis}
 	for i := 0; i+1 < len(loads); i += 2 {
-		d.Loads = append(d.Loads, coord.Load{Node: nodeID(i / 2), Queued: loads[i], Begun: loads[i+1], Stage: stage})
+		d.Loads = append(d.Loads, coord.Load{Node: nodeID(i / 2), Queued: loads[i], Begun: loads[i+1], Waits: loads[i]})
 	}
 	return d
 }
@@ -58,7 +58,9 @@ func TestPlace(t *testing.T) {
 	asked := demand(execA, 0, 0, 1000, 40, 2, 0, 0)
 	asked.Retracting = true
 	older := demand(execA, 1, 0, 1000, 40, 2, 0, 0)
-	older.Loads[0].Stage = 0
+	older.Loads[0].Waits = 0
+	mixed := demand(execA, 1, 0, 1000, 40, 2, 0, 0)
+	mixed.Loads[0].Waits = 8
 	moved := demand(execA, 0, 5, 9000, 0, 0, 0, 0)
 	moved.Loads[0].Avoid = 5
 	some := demand(execA, 0, 5, 9000, 0, 0)
@@ -101,8 +103,11 @@ func TestPlace(t *testing.T) {
 		{"a short queue is left alone", nodes(2, 2), []coord.Demand{demand(execA, 0, 0, 1000, 2, 2, 0, 0)}, ""},
 		{"nobody is idle", nodes(2, 2), []coord.Demand{demand(execA, 0, 0, 1000, 40, 2, 0, 2)}, ""},
 		{"one retraction at a time", nodes(2, 2), []coord.Demand{asked}, ""},
-		{"only of the stage that the node works at", nodes(2, 2), []coord.Demand{older}, ""},
-		{"while something is ready nothing is taken back", nodes(2, 2), []coord.Demand{demand(execA, 0, 5, 1000, 40, 2, 0, 0)}, "A0 to n1 3"},
+		{"nothing that is of another stage", nodes(2, 2), []coord.Demand{older}, ""},
+		{"what is of this stage is taken, whatever else is there", nodes(2, 2), []coord.Demand{mixed}, "A1 from n0 4"},
+		{"while something is ready nothing is taken back", nodes(2, 2), []coord.Demand{demand(execA, 0, 5, 1000, 40, 2, 0, 0)}, "A0 to n1 4"},
+		{"what can begin at once comes before what would wait", nodes(2, 2), []coord.Demand{demand(execA, 0, 2, 9000, 0, 2, 0, 0)}, "A0 to n1 2"},
+		{"and then all have their queues", nodes(2, 2), []coord.Demand{demand(execA, 0, 4, 9000, 0, 2, 0, 0)}, "A0 to n1 3, A0 to n0 1"},
 	} {
 		if got := describe(Place(Snapshot{Nodes: c.nodes, Demands: c.demands})); got != c.want {
 			t.Errorf("%s: %q, want %q", c.rule, got, c.want)
@@ -133,6 +138,55 @@ func TestWhatAnOperationTakesOfItsNode(t *testing.T) {
 		{"but not if the operation does not fit", heavy(stint.Resources{Memory: 20}, 0, 2, 1, 0, 0), ""},
 	} {
 		if got := describe(Place(Snapshot{Nodes: two, Demands: c.demands})); got != c.want {
+			t.Errorf("%s: %q, want %q", c.rule, got, c.want)
+		}
+	}
+}
+
+// What waits behind operations that take long goes to slots that do nothing.
+func TestAStuckQueueIsTakenEvenWhereItIsShort(t *testing.T) {
+	t.Parallel()
+	stuck := func(d coord.Demand, nodes ...int) coord.Demand {
+		for _, i := range nodes {
+			d.Loads[i].Stuck = true
+		}
+		return d
+	}
+	queue := func(loads ...int) coord.Demand { return demand(execA, 0, 0, 0, loads...) }
+	long := queue(6, 1, 0, 0)
+	few := queue(1, 1, 0, 0)
+	few.MaxNodes = 1
+	other := queue(1, 0, 0, 0)
+	other.Loads[0].Stuck = true
+	cool := queue(1, 1, 0, 0)
+	cool.Loads[1].Cool = true
+	asked := queue(1, 1, 0, 0)
+	asked.Retracting = true
+	ahead := demand(execA, 1, 0, 0, 1, 1, 0, 0)
+	ahead.Loads[0].Waits = 0
+	for _, c := range []struct {
+		rule    string
+		nodes   []Node
+		demands []coord.Demand
+		want    string
+	}{
+		{"the only operation of a queue", nodes(1, 1), []coord.Demand{stuck(queue(1, 1, 0, 0), 0)}, "A0 from n0 1"},
+		{"not while the queue moves", nodes(1, 1), []coord.Demand{queue(1, 1, 0, 0)}, ""},
+		{"as many as can begin at once", nodes(4, 2), []coord.Demand{stuck(queue(4, 4, 0, 0), 0)}, "A0 from n0 2"},
+		{"in all idle slots", nodes(4, 2, 2), []coord.Demand{stuck(queue(4, 4, 0, 1, 0, 0), 0)}, "A0 from n0 3"},
+		{"and half of a long queue", nodes(1, 1), []coord.Demand{stuck(long, 0)}, "A0 from n0 3"},
+		{"nothing that has a slot, and only has not begun in it", nodes(2, 2), []coord.Demand{stuck(queue(1, 1, 0, 0), 0)}, ""},
+		{"what has none though less has begun", nodes(2, 2), []coord.Demand{stuck(queue(2, 1, 0, 0), 0)}, "A0 from n0 1"},
+		{"of the longest queue that is stuck", nodes(1, 1, 1, 2), []coord.Demand{stuck(queue(1, 1, 1, 1, 0, 0, 2, 2), 1)}, "A0 from n1 1"},
+		{"nobody is idle", nodes(1, 1), []coord.Demand{stuck(queue(1, 1, 0, 1), 0)}, ""},
+		{"nor is a node that cools down", nodes(1, 1), []coord.Demand{stuck(cool, 0)}, ""},
+		{"nor one that the execution may not have", nodes(1, 1), []coord.Demand{stuck(few, 0)}, ""},
+		{"one retraction at a time", nodes(1, 1), []coord.Demand{stuck(asked, 0)}, ""},
+		{"what waits is of another stage", nodes(1, 1), []coord.Demand{stuck(ahead, 0)}, ""},
+		{"what waits behind another execution", nodes(1, 1), []coord.Demand{other, demand(execB, 0, 0, 0, 0, 1, 0, 0)}, "A0 from n0 1"},
+		{"what comes back goes to the idle node alone", nodes(4, 2), []coord.Demand{demand(execA, 0, 2, 0, 2, 4, 0, 0)}, "A0 to n1 2"},
+	} {
+		if got := describe(Place(Snapshot{Nodes: c.nodes, Demands: c.demands})); got != c.want {
 			t.Errorf("%s: %q, want %q", c.rule, got, c.want)
 		}
 	}
@@ -240,7 +294,7 @@ func randomSnapshot(rng *rand.Rand) Snapshot {
 		var loads []coord.Load
 		for i := range s.Nodes {
 			if rng.IntN(4) > 0 {
-				loads = append(loads, coord.Load{Node: nodeID(i), Queued: rng.IntN(20), Begun: rng.IntN(4), Cool: rng.IntN(5) == 0, Stage: rng.IntN(2)})
+				loads = append(loads, coord.Load{Node: nodeID(i), Queued: rng.IntN(20), Begun: rng.IntN(4), Waits: rng.IntN(20), Stuck: rng.IntN(3) == 0, Cool: rng.IntN(5) == 0})
 			}
 		}
 		for stage := range 1 + rng.IntN(2) {

@@ -28,7 +28,7 @@ func (f *fleet) attach(doc stint.Node, s *link.Session) (attachment, []*drive, e
 	}
 	old := f.nodes[doc.ID]
 	if old != nil && old.doc.Incarnation > doc.Incarnation {
-		return attachment{}, nil, stint.StaleIncarnation(doc.ID, old.doc.Incarnation, doc.Incarnation)
+		return attachment{}, nil, stint.Errorf(stint.Conflict, "%w", &stint.StaleIncarnation{Node: doc.ID, Known: old.doc.Incarnation, Own: doc.Incarnation})
 	}
 	var drain *coord.DrainAsk
 	if old != nil {

@@ -45,35 +45,61 @@ func (s *Server) forgetDraft(ctx context.Context, d store.Draft) {
 // if that is possible.
 func (s *Server) discard(ctx context.Context, entry store.Entry) {
 	d := store.Draft{Execution: entry.ID, Output: entry.Request.Output}
-	if !s.clearOnce(context.WithoutCancel(ctx), d) {
-		s.spawn(func(ctx context.Context) error { return s.clearDraft(ctx, d) })
-	}
+	_ = s.clearOnce(context.WithoutCancel(ctx), d) // the next one says what is wrong
+	s.spawn(func(ctx context.Context) error { return s.clearDraft(ctx, d) })
 }
 
-// clearDraft clears what a probe left, as soon as that is possible.
+// clearDraft clears what a probe left, as soon as that is possible, and then again,
+// later and later, until a node that was silent all the while would be lost: one that
+// was stopped, or whose server has died, may come to look at the location only then,
+// and nobody else would remove what it leaves. That it waits is logged once.
 func (s *Server) clearDraft(ctx context.Context, d store.Draft) error {
-	for failures := 1; !s.clearOnce(ctx, d); failures++ {
-		timer := time.NewTimer(link.Backoff(failures, 1))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+	log := s.Logger.With("execution", string(d.Execution), "path", d.Output)
+	begun, failures := time.Now(), 0
+	for {
+		pause := max(time.Since(begun), link.Backoff(1, 1))
+		err := s.clearOnce(ctx, d)
+		if time.Since(begun) >= s.fleet.lostAfter && !mayPass(err) {
+			if err != nil {
+				log.WarnContext(ctx, "staging folder left behind", "err", err)
+			}
+			s.forgetDraft(ctx, d)
+			return nil
+		}
+		if err != nil {
+			failures++
+			pause = link.Backoff(failures, 1)
+		}
+		if err != nil && failures == 1 && ctx.Err() == nil {
+			log.WarnContext(ctx, "staging folder of a submission that came to nothing is not removed: nodes are asked again until one has", "err", err)
+		}
+		if !waited(ctx, pause) {
 			return nil // the next server does it
 		}
 	}
-	return nil
 }
 
-// clearOnce reports whether nothing is left to be done about a draft.
-func (s *Server) clearOnce(ctx context.Context, d store.Draft) bool {
-	e := stint.Errand{ID: string(d.Execution) + "/clear", Kind: stint.ErrandClear, Execution: d.Execution, Output: d.Output}
-	_, err := s.runErrand(ctx, e, "")
-	if err != nil && mayPass(err) {
+// waited reports whether a while has passed before ctx ended.
+func waited(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
 		return false
 	}
-	if err != nil {
-		s.Logger.WarnContext(ctx, "staging folder left behind", "execution", string(d.Execution), "path", d.Output, "err", err)
+}
+
+// clearOnce clears what can be found that a draft has left.
+//
+// What was taken over from an execution that is reused lies in the server's own
+// storage, and goes away by itself: one that has lost its record has no nodes.
+func (s *Server) clearOnce(ctx context.Context, d store.Draft) error {
+	if err := s.Storage.DeleteAll(ctx, savedPrefix(d.Execution)); err != nil {
+		return err
 	}
-	s.forgetDraft(ctx, d)
-	return true
+	e := stint.Errand{ID: string(d.Execution) + "/clear", Kind: stint.ErrandClear, Execution: d.Execution, Output: d.Output}
+	_, err := s.runErrand(ctx, e, "")
+	return err
 }

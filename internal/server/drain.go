@@ -103,7 +103,7 @@ func (f *fleet) remove(id stint.NodeID) goneNode {
 	if m := f.nodes[id]; m != nil {
 		g.session = m.number
 		if m.session != nil {
-			m.session.Close(stint.Errorf(stint.Denied, "node_removed: node %s was removed from this service", id))
+			m.session.Close(stint.Errorf(stint.Denied, "%w", &stint.NodeRemoved{Node: id}))
 		}
 		delete(f.nodes, id)
 	}

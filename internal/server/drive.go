@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"stint"
@@ -52,15 +53,17 @@ type drive struct {
 	errands   map[string]bool // ids of those under way
 	written   chan struct{}   // closed when its latest record is written, or was not to be; nil: none was begun
 	wake      int64
-	ahead     int64     // of the server's clock: that of an earlier owner was
-	saved     bool      // the record has a snapshot with every chunk
-	stale     bool      // the demands are to be published even if they are the same
-	reload    bool      // the record is to be read again
-	trouble   error     // why there is no state; nil: it was not read yet
-	unsaved   int       // records since the last snapshot
-	taken     int       // decisions of the scheduler that were acted on
-	looked    time.Time // when the state was asked which nodes are drained
+	ahead     int64         // of the server's clock: that of an earlier owner was
+	saved     bool          // the record has a snapshot with every chunk
+	stale     bool          // the demands are to be published even if they are the same
+	reload    bool          // the record is to be read again
+	trouble   error         // why there is no state; nil: it was not read yet
+	unsaved   int           // records since the last snapshot
+	taken     int           // decisions of the scheduler that were acted on
+	looked    time.Time     // when the state was asked which nodes are drained
+	foreign   atomic.Uint64 // generation that a copy of this record has claimed; 0: none is known
 	public    published
+	recorded  recorded
 }
 
 // flight is what goes out together with one commit.
@@ -84,6 +87,7 @@ func newDrive(s *Server, id stint.ExecutionID) *drive {
 // adopt makes a state the drive's own and drops whatever waited on another.
 func (d *drive) adopt(entry store.Entry, state *coord.State, saved bool) {
 	d.drop()
+	d.recorded.forget()
 	d.entry, d.state, d.saved = entry, state, saved
 	d.next = flight{after: state.Version()}
 	d.committed = make(chan error, 1)
@@ -139,6 +143,9 @@ func (d *drive) refuse(in input) {
 	if in.placed {
 		d.taken++
 	}
+	if in.reload {
+		d.recorded.forget()
+	}
 	if in.released != nil {
 		in.released(&stint.Error{Code: stint.Unavailable, Message: fmt.Sprintf("execution %s: its record cannot be used now; see the server's log", d.id), Err: &noState{d.trouble}})
 	}
@@ -162,15 +169,28 @@ var errDropped = errors.New("commit refused or unknown")
 // errReload says that the record was changed under the state.
 var errReload = errors.New("the record was changed")
 
-// errPanicked says that an execution did something to the drive that no execution
-// should do.
-var errPanicked = errors.New("the drive has failed")
+// panicked says that an execution did something to the drive that no execution
+// should do. Its text is for users: what it was is for the log alone.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (*panicked) Error() string { return "a fault of Stint's own" }
+
+// logged is an error as the log has it.
+func logged(err error) error {
+	if p, ok := errors.AsType[*panicked](err); ok {
+		return fmt.Errorf("%w: %v\n%s", err, p.value, p.stack)
+	}
+	return err
+}
 
 // guard runs the drive, and makes a panic an error of this execution alone.
 func (d *drive) guard(ctx context.Context) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v\n%s", errPanicked, r, debug.Stack())
+			err = &panicked{value: r, stack: debug.Stack()}
 		}
 	}()
 	return d.run(ctx)
@@ -227,8 +247,8 @@ func (d *drive) run(ctx context.Context) error {
 		case <-d.results.came:
 			for _, r := range d.results.take() {
 				delete(d.errands, r.ID)
-				d.step(input{event: &coord.Event{Result: &r}})
 				d.clearTheWay(&r)
+				d.step(input{event: &coord.Event{Result: &r}})
 			}
 		case <-timer.C:
 			d.wake = 0
@@ -419,9 +439,14 @@ func (d *drive) dispatch(e coord.Dispatch) {
 }
 
 // clearTheWay takes back a claim of this service that came to nothing and kept a
-// node from an errand, which is tried again.
+// node from an errand, which is tried again. One that a copy of this record has made
+// stays, and the errand is refused.
 func (d *drive) clearTheWay(r *stint.ErrandResult) {
-	if r.Error == nil || r.Error.Code != stint.Unavailable || !strings.HasPrefix(r.Error.Message, stint.ClaimUnused) {
+	if r.Claimed == 0 || d.state == nil {
+		return
+	}
+	if r.Claimed == d.foreign.Load() {
+		r.Error = stint.Errorf(stint.Conflict, "owned_elsewhere: execution %s is owned in generation %d by a service with a copy of this one's record, this was asked for in generation %d", d.id, r.Claimed, d.state.Generation())
 		return
 	}
 	generation := d.state.Generation()

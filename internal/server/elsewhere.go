@@ -21,6 +21,10 @@ func (s *Server) resumeFrom(ctx context.Context, id stint.ExecutionID, req stint
 	if err != nil {
 		return stint.Resumption{}, err
 	}
+	ours, err := s.made(ctx, id, o.owner)
+	if err != nil {
+		return stint.Resumption{}, err
+	}
 	live, here, err := s.standingHere(ctx, id)
 	switch {
 	case err != nil:
@@ -38,7 +42,7 @@ func (s *Server) resumeFrom(ctx context.Context, id stint.ExecutionID, req stint
 		return stint.Resumption{}, stint.Errorf(stint.NotFound, "storage %s: %w", s.name(h), noRecord(id))
 	case live != nil && o.record <= here.generation:
 		return stint.Resumption{Execution: here.doc}, stint.Errorf(stint.Conflict, "execution %s is suspended here in generation %d, the record in storage %s is of generation %d: resume it without --from", id, here.generation, s.name(h), o.record)
-	case !o.suspended() && o.owner.Service != s.serviceName() && !req.TakeOver:
+	case !o.suspended() && !ours && !req.TakeOver:
 		return stint.Resumption{}, s.ownedElsewhere(h, id, o.owner)
 	}
 	brought, err := s.readElsewhere(ctx, h, id, o.record)
@@ -46,7 +50,7 @@ func (s *Server) resumeFrom(ctx context.Context, id stint.ExecutionID, req stint
 		return stint.Resumption{}, fmt.Errorf("storage %s: %w", s.name(h), err)
 	}
 	load := func(context.Context) (*coord.State, error) { return brought.state, nil }
-	was := s.standingOf(brought.entry, brought.state)
+	was := s.standingOf(brought.entry, brought.state, s.millisOf(brought.state))
 	return s.resume(ctx, resumption{home: h, was: was, owner: o.owner, live: live, version: here.version, load: load, next: &brought}, req)
 }
 
@@ -100,7 +104,7 @@ func (s *Server) readElsewhere(ctx context.Context, h home, id stint.ExecutionID
 		return rebased{}, err
 	}
 	state.SetHome(h.url)
-	if err := completeSuspend(state); err != nil {
+	if err := completeSuspend(state, s.millisOf(state)); err != nil {
 		return rebased{}, err
 	}
 	return rebased{entry: entry, state: state}, nil
@@ -122,8 +126,7 @@ func (r *savedRecord) move(storage, url string) {
 
 // completeSuspend takes a state from the moment when its record was written, which
 // is in the record, to the one after, which is not.
-func completeSuspend(state *coord.State) error {
-	now := nowMillis()
+func completeSuspend(state *coord.State, now int64) error {
 	for _, e := range state.Resume(now).Errands {
 		if e.Errand.Kind == stint.ErrandRecord {
 			state.Step(coord.Event{At: now, Result: &stint.ErrandResult{ID: e.Errand.ID}})
@@ -150,7 +153,7 @@ func (s *Server) enter(ctx context.Context, h home, next rebased) (stint.Executi
 	if holder := s.fleet.reserve(next.entry.Request.Output, id); holder != id {
 		return stint.Execution{}, s.fleet.outputTaken(next.entry.Request.Output, holder)
 	}
-	begun := begunAt(next.state)
+	begun := begunAt(next.state, s.millisOf(next.state))
 	failpoint.Reach("elsewhere.after-carry-before-commit")
 	if _, err := s.DB.Create(ctx, next.entry, &begun); err != nil {
 		s.fleet.free(id)
@@ -194,7 +197,10 @@ func (s *Server) checkOwned(ctx context.Context, d *drive) error {
 	}
 	for {
 		o, err := h.ownership(ctx, d.id)
+		ours, known := s.made(ctx, d.id, o.owner)
 		switch {
+		case known != nil:
+			return known
 		case err != nil:
 			s.Logger.WarnContext(ctx, "storage cannot be looked at before an end", "execution", string(d.id), "err", err)
 			return nil // it waits until it can be cleared, which looks at this again
@@ -202,7 +208,7 @@ func (s *Server) checkOwned(ctx context.Context, d *drive) error {
 			return s.endForGood(ctx, d, h, *o.ended)
 		case o.owner.Generation <= was.generation:
 			return nil
-		case o.owner.Service != s.serviceName():
+		case !ours:
 			return s.ownedElsewhere(h, d.id, o.owner)
 		}
 		if err := s.withdraw(ctx, h, d.id, o.owner.Generation); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"stint"
 	"stint/internal/coord"
+	"stint/internal/failpoint"
 )
 
 // endedName names what stays of the saved state of an execution that has ended.
@@ -85,7 +86,7 @@ func (s *Server) refusedByEnd(ctx context.Context, e stint.Errand, r stint.Erran
 }
 
 const (
-	sweepFirst = time.Minute
+	sweepFirst = 10 * time.Second // once what is urgent is done
 	sweepRound = time.Hour
 )
 
@@ -122,7 +123,9 @@ func (s *Server) sweepEnded(ctx context.Context, now time.Time) error {
 		}
 		e, err := h.ended(ctx, id)
 		if err == nil && e != nil && now.After(e.Until) {
+			failpoint.Reach("sweep.before-removing")
 			err = s.Storage.DeleteAll(ctx, savedPrefix(id))
+			failpoint.Reach("sweep.after-removing")
 		}
 		failed = errors.Join(failed, err)
 	}

@@ -145,3 +145,40 @@ func TestTheEndOfASuspendedExecutionWaitsForItsStorage(t *testing.T) {
 	check(t, os.Rename(saved+"-away", saved))
 	r.awaitStatus(id, stint.Terminated)
 }
+
+// An execution is terminated while nobody knows whether its output is committed. The
+// record of its end decides: what a node has committed, or commits later, is no output.
+func TestAnExecutionThatIsTerminatedWhileItsOutputIsCommittedHasNone(t *testing.T) {
+	t.Parallel()
+	for name, order := range map[string]func(done, cleared func()){
+		"committed and not heard of": func(done, cleared func()) { done(); cleared() },
+		"committed later":            func(done, cleared func()) { cleared(); done() },
+		"committed before and after": func(done, cleared func()) { done(); cleared(); done() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			r := s.serve(nil)
+			n := s.node("a")
+			commits := make(chan stint.Errand, 1)
+			n.errand = func(e stint.Errand) *stint.ErrandResult {
+				if e.Kind != stint.ErrandCommit {
+					return n.honest(e)
+				}
+				commits <- e
+				return nil
+			}
+			n.attach(r)
+			id := r.submit(s.numbers(5))
+			commit := <-commits
+			order(func() { n.honest(commit) }, func() {
+				_, err := r.Terminate(t.Context(), id)
+				check(t, err)
+				r.awaitStatus(id, stint.Terminated)
+			})
+			if _, err := os.Stat(s.path("out-5")); !os.IsNotExist(err) {
+				t.Errorf("its output: %v, %v", below(t, s.path("out-5")), err)
+			}
+		})
+	}
+}

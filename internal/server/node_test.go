@@ -407,18 +407,18 @@ func (n *node) honest(e stint.Errand) *stint.ErrandResult {
 	case stint.ErrandProbe:
 		err = new(object.Access).Probe(ctx, e.Output, e.Execution, e.Overwrite)
 	case stint.ErrandCommit:
-		if err = n.checkOwner(ctx, e); err != nil {
+		if err = n.checkOwner(ctx, e, result); err != nil {
 			break
 		}
-		result.Bytes, err = new(object.Access).Commit(ctx, e.Output, e.Execution, e.Program, e.Parts, e.Overwrite)
+		result.Bytes, err = new(object.Access).Commit(ctx, e.Output, object.Turn{Execution: e.Execution, Generation: e.Generation, Stint: e.Stint}, e.Program, e.Parts, e.Overwrite)
 		if err == nil {
 			err = n.storageOf(ctx, e).DeleteAll(ctx, "saved/"+string(e.Execution)+"/")
 		}
 	case stint.ErrandClear:
-		if err = n.checkOwner(ctx, e); err != nil {
+		if err = n.checkOwner(ctx, e, result); err != nil {
 			break
 		}
-		err = new(object.Access).Clear(ctx, e.Output, e.Execution)
+		err = new(object.Access).Clear(ctx, e.Output, object.Turn{Execution: e.Execution, Generation: e.Generation, Stint: e.Stint})
 		if err == nil {
 			err = n.storageOf(ctx, e).DeleteAll(ctx, "saved/"+string(e.Execution)+"/")
 		}
@@ -456,7 +456,7 @@ func (n *node) honest(e stint.Errand) *stint.ErrandResult {
 }
 
 // checkOwner refuses an errand under a generation that is not the latest.
-func (n *node) checkOwner(ctx context.Context, e stint.Errand) error {
+func (n *node) checkOwner(ctx context.Context, e stint.Errand, result *stint.ErrandResult) error {
 	list, err := n.storageOf(ctx, e).List(ctx, "saved/"+string(e.Execution)+"/")
 	if err != nil {
 		return err
@@ -465,7 +465,8 @@ func (n *node) checkOwner(ctx context.Context, e stint.Errand) error {
 		digits, ok := strings.CutPrefix(there.Key, "saved/"+string(e.Execution)+"/owner-")
 		if generation, err := strconv.ParseUint(digits, 10, 64); ok && err == nil && generation > max(e.Generation, 1) {
 			if n.serviceOf(ctx, e, generation) == n.serviceOf(ctx, e, max(e.Generation, 1)) {
-				return stint.Errorf(stint.Unavailable, "%sgeneration %d", stint.ClaimUnused, generation)
+				result.Claimed = generation
+				return stint.Errorf(stint.Unavailable, "generation %d is claimed and not used", generation)
 			}
 			return stint.Errorf(stint.Conflict, "owned_elsewhere: generation %d was claimed", generation)
 		}

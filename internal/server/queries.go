@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"strings"
+	"sync"
 	"time"
 
 	"stint"
@@ -25,15 +26,15 @@ func (d *drive) wish(ctx context.Context, ev *coord.Event) (stint.Execution, err
 }
 
 func (d *drive) document(st *coord.State) stint.Execution {
-	doc := d.server.documentOf(st)
+	doc := d.server.documentOf(st, d.millis())
 	doc.Waiting = d.server.waitingForRoom(&doc, st.Spec().Stages)
 	return d.public.explain(doc)
 }
 
-// documentOf makes the document about an execution. A state does not know what
-// its service's own storage is called.
-func (s *Server) documentOf(st *coord.State) stint.Execution {
-	doc := st.Document(nowMillis())
+// documentOf makes the document about an execution as of a time. A state does not
+// know what its service's own storage is called.
+func (s *Server) documentOf(st *coord.State, now int64) stint.Execution {
+	doc := st.Document(now)
 	if doc.Saved.Location == "" && doc.Generation > 0 {
 		doc.Saved.Location = s.StorageURL
 	}
@@ -76,7 +77,7 @@ func (s *Server) Show(ctx context.Context, id stint.ExecutionID) (stint.Executio
 	if d := s.fleet.drive(id); d != nil {
 		doc, err := d.ask(ctx, nil)
 		if why, without := errors.AsType[*noState](err); without {
-			doc, err = s.recorded(ctx, id, why, err)
+			doc, err = s.recordedOf(ctx, d, why, err)
 		}
 		if err == nil {
 			err = s.checkOwner(ctx)
@@ -89,17 +90,57 @@ func (s *Server) Show(ctx context.Context, id stint.ExecutionID) (stint.Executio
 	if err != nil {
 		return stint.Execution{}, err
 	}
-	return s.documentOf(state), nil
+	return s.documentOf(state, s.millisOf(state)), nil
 }
 
-// recorded returns the document about a live execution as it is recorded, while its
+// recorded is the state of a live execution as the record has it, while none is in
+// memory: to read it once is enough until something is committed.
+type recorded struct {
+	mu      sync.Mutex
+	version uint64
+	state   *coord.State // nil: it was not read
+}
+
+func (r *recorded) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state = nil
+}
+
+func (r *recorded) keep(state *coord.State) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.version, r.state = state.Version(), state
+}
+
+// at has look look at the state if it is of this version.
+func (r *recorded) at(version uint64, look func(*coord.State)) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state == nil || r.version != version {
+		return false
+	}
+	look(r.state)
+	return true
+}
+
+// recordedOf returns the document about a live execution as it is recorded, while its
 // state is not in memory: what is committed can be read though nothing can be written.
-func (s *Server) recorded(ctx context.Context, id stint.ExecutionID, why *noState, refusal error) (stint.Execution, error) {
-	state, err := s.settled(ctx, id)
+func (s *Server) recordedOf(ctx context.Context, d *drive, why *noState, refusal error) (stint.Execution, error) {
+	var doc stint.Execution
+	look := func(st *coord.State) { doc = s.documentOf(st, s.millisOf(st)) }
+	version, err := s.DB.Version(ctx, d.id)
 	if err != nil {
 		return stint.Execution{}, refusal
 	}
-	doc := s.documentOf(state)
+	if !d.recorded.at(version, look) {
+		state, err := s.settled(ctx, d.id)
+		if err != nil {
+			return stint.Execution{}, refusal
+		}
+		look(state)
+		d.recorded.keep(state)
+	}
 	if !doc.Status.Final() {
 		doc.Waiting = "for its record, which cannot be used now: " + why.Error()
 	}

@@ -89,8 +89,10 @@ func readSummary(r io.Reader) (summary, error) {
 		return s, nil
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return s, tooShort(err)
+	case errors.Is(err, wire.ErrTorn):
+		return s, stint.Errorf(stint.Invalid, "it is altered")
 	}
-	return s, stint.Errorf(stint.Invalid, "it is altered")
+	return s, err
 }
 
 func tooShort(err error) error {

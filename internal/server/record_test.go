@@ -3,8 +3,12 @@ package server
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"io"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -87,6 +91,17 @@ func TestARecordThatIsNotWholeIsRefused(t *testing.T) {
 	} {
 		if _, err := decodeRecord(c.b); stint.CodeOf(err) != stint.Invalid || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("want %q: %s %v", c.says, stint.CodeOf(err), err)
+		}
+	}
+}
+
+func TestARecordThatCannotBeReadIsNotCalledAltered(t *testing.T) {
+	t.Parallel()
+	whole := encoded(t, aRecord())
+	const head = len(recordMagic) + 4
+	for _, read := range []int{0, head, head + 4, head + 20} {
+		if _, err := readSummary(io.MultiReader(bytes.NewReader(whole[:read]), iotest.ErrReader(syscall.EIO))); !errors.Is(err, syscall.EIO) || stint.CodeOf(err) == stint.Invalid {
+			t.Errorf("after %d bytes: %v", read, err)
 		}
 	}
 }

@@ -75,9 +75,10 @@ func (s *Server) redo(ctx context.Context, r *resumption, found verdict, ask *co
 		return err
 	}
 	lost := found.lost
-	before := old.Document(nowMillis()).Stages
-	old.Apply(coord.Record{At: nowMillis(), Bad: &lost})
-	after := old.Document(nowMillis())
+	now := s.millisOf(old)
+	before := old.Document(now).Stages
+	old.Apply(coord.Record{At: now, Bad: &lost})
+	after := old.Document(now)
 	out.Reused, out.Redone = after.Operations.Completed, missing(before, after.Stages)
 	if r.anew == nil {
 		ask.Bad, ask.LostCheckpoints, ask.LostParts = lost.Copies, lost.Checkpoints, lost.Parts
@@ -85,7 +86,7 @@ func (s *Server) redo(ctx context.Context, r *resumption, found verdict, ask *co
 	}
 	entry := r.was.entry
 	entry.Listing = r.anew.digest
-	state, adoption := coord.Adopt(old, r.anew.plan, entry.Request, s.epoch, nowMillis(), coord.Kept{}, r.anew.content)
+	state, adoption := coord.Adopt(old, r.anew.plan, entry.Request, s.epoch, now, coord.Kept{}, r.anew.content)
 	r.next = &rebased{entry: entry, state: state}
 	out.Redone, out.Reused = append(out.Redone, adoption.Redone...), 0
 	for _, n := range adoption.Reused {

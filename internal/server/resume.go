@@ -73,16 +73,16 @@ type standing struct {
 	refusal     error // why it cannot be resumed
 }
 
-func (s *Server) standingOf(entry store.Entry, st *coord.State) standing {
+func (s *Server) standingOf(entry store.Entry, st *coord.State, now int64) standing {
 	return standing{
-		id: st.ID(), entry: entry, doc: s.documentOf(st), version: st.Version(), generation: st.Generation(), home: st.Home(),
+		id: st.ID(), entry: entry, doc: s.documentOf(st, now), version: st.Version(), generation: st.Generation(), home: st.Home(),
 		packs: slices.Clone(st.Packs()), checkpoints: slices.Clone(st.Checkpoints()), parts: slices.Clone(st.StagedParts()),
-		refusal: st.Refusal(coord.Event{At: nowMillis(), Resume: &coord.ResumeAsk{Generation: st.Generation() + 1}}),
+		refusal: st.Refusal(coord.Event{At: now, Resume: &coord.ResumeAsk{Generation: st.Generation() + 1}}),
 	}
 }
 
 func (d *drive) standing(ctx context.Context) (standing, error) {
-	return question(ctx, d, input{}, func(st *coord.State) standing { return d.server.standingOf(d.entry, st) })
+	return question(ctx, d, input{}, func(st *coord.State) standing { return d.server.standingOf(d.entry, st, d.millis()) })
 }
 
 // resumeHere resumes an execution of this service.
@@ -115,7 +115,11 @@ func (s *Server) resumeHere(ctx context.Context, id stint.ExecutionID, req stint
 	if o.ended != nil {
 		return stint.Resumption{Execution: was.doc}, s.refuseResume(ctx, d, req, *o.ended)
 	}
-	switch elsewhere := o.owner.Generation > was.generation && o.owner.Service != s.serviceName(); {
+	ours, err := s.made(ctx, id, o.owner)
+	if err != nil {
+		return stint.Resumption{}, err
+	}
+	switch elsewhere := o.owner.Generation > was.generation && !ours; {
 	case elsewhere && o.record > was.generation && (o.suspended() || req.TakeOver):
 		req.From = s.name(h)
 		return s.resumeFrom(ctx, id, req)
@@ -157,11 +161,14 @@ func (s *Server) resumeSuspending(ctx context.Context, d *drive, was standing, r
 // keeps nobody from taking back a suspend that waits for that very storage.
 func (s *Server) claimSuspending(ctx context.Context, h home, was standing) (uint64, error) {
 	o, err := h.ownership(ctx, was.id)
+	ours, known := s.made(ctx, was.id, o.owner)
 	switch {
+	case known != nil:
+		return 0, known
 	case err != nil:
 		s.Logger.WarnContext(ctx, "suspend taken back without a claim", "execution", string(was.id), "err", err)
 		return 0, nil
-	case o.owner.Generation > 0 && o.owner.Service != s.serviceName():
+	case o.owner.Generation > 0 && !ours:
 		return 0, s.ownedElsewhere(h, was.id, o.owner)
 	}
 	generation := max(o.owner.Generation, was.generation) + 1
@@ -293,7 +300,7 @@ func (s *Server) goOn(ctx context.Context, r resumption, ev coord.Event) (stint.
 	if r.next == nil {
 		return r.live.wish(ctx, &ev)
 	}
-	ev.At = nowMillis()
+	ev.At = s.millisOf(r.next.state)
 	if err := r.next.state.Refusal(ev); err != nil {
 		return stint.Execution{}, err
 	}
@@ -304,7 +311,7 @@ func (s *Server) goOn(ctx context.Context, r resumption, ev coord.Event) (stint.
 	if err := s.carry(ctx, r.home, home{storage: s.Storage}, r.next.entry); err != nil {
 		return stint.Execution{}, err
 	}
-	err := s.DB.Rebase(ctx, r.next.entry, r.version, begunAt(r.next.state))
+	err := s.DB.Rebase(ctx, r.next.entry, r.version, begunAt(r.next.state, s.millisOf(r.next.state)))
 	if err != nil && stint.CodeOf(err) != stint.Unknown {
 		return stint.Execution{}, err
 	}
@@ -324,8 +331,8 @@ func committed(err error) error {
 	return &stint.Error{Code: stint.Unknown, Err: err}
 }
 
-func begunAt(state *coord.State) store.Begun {
-	doc := state.Document(nowMillis())
+func begunAt(state *coord.State, now int64) store.Begun {
+	doc := state.Document(now)
 	return store.Begun{Status: state.Status(), Snapshot: state.SnapshotAll(), Document: &doc}
 }
 

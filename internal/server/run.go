@@ -132,9 +132,9 @@ func (s *Server) runDrive(ctx context.Context, d *drive) error {
 				continue
 			}
 			most = mostWait
-			if errors.Is(err, errPanicked) {
+			if _, ok := errors.AsType[*panicked](err); ok {
 				most = longWait
-				s.Logger.ErrorContext(ctx, "execution quarantined", "execution", string(d.id), "err", err)
+				s.Logger.ErrorContext(ctx, "execution quarantined", "execution", string(d.id), "err", logged(err))
 			} else {
 				s.Logger.WarnContext(ctx, "state dropped", "execution", string(d.id), "err", err)
 			}

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -143,11 +144,13 @@ func (s *Server) claim(ctx context.Context, h home, id stint.ExecutionID, genera
 	if err != nil {
 		host = "unknown host"
 	}
-	b, err := json.Marshal(stint.Owner{Generation: generation, Service: s.serviceName(), Address: host, At: time.Now().UTC()})
+	owner := stint.Owner{Generation: generation, Service: s.serviceName(), Address: host, At: time.Now().UTC(), Word: rand.Text()}
+	b, err := json.Marshal(owner)
 	if err != nil {
 		return err
 	}
-	if err := s.checkOwner(ctx); err != nil { // it would be in the way of the process that has taken over
+	// It is refused to a process that another has taken over from, in whose way the claim would be.
+	if err := s.DB.SaveClaim(ctx, s.epoch, id, owner.Word); err != nil {
 		return err
 	}
 	failpoint.Reach("claim.before-create")
@@ -157,16 +160,28 @@ func (s *Server) claim(ctx context.Context, h home, id stint.ExecutionID, genera
 		return err
 	}
 	other, read := h.owner(ctx, id, generation)
-	if read != nil {
+	if read != nil || other.Word == owner.Word {
 		return read
 	}
 	return s.ownedElsewhere(h, id, other)
 }
 
+// made reports whether a claim is of this service, and of this record: a copy of it
+// that goes on elsewhere is another owner.
+func (s *Server) made(ctx context.Context, id stint.ExecutionID, o stint.Owner) (bool, error) {
+	if o.Service != s.serviceName() || o.Word == "" {
+		return o.Service == s.serviceName(), nil
+	}
+	return s.DB.Claimed(ctx, id, o.Word)
+}
+
 // withdraw takes back a claim of this service under which nothing was done.
 func (s *Server) withdraw(ctx context.Context, h home, id stint.ExecutionID, generation uint64) error {
 	o, err := h.ownership(ctx, id)
-	if err != nil || o.owner.Generation != generation || o.owner.Service != s.serviceName() {
+	if err != nil || o.owner.Generation != generation {
+		return err
+	}
+	if ours, err := s.made(ctx, id, o.owner); err != nil || !ours {
 		return err
 	}
 	failpoint.Reach("claim.before-withdrawal")
@@ -184,7 +199,7 @@ func (s *Server) ownedElsewhere(h home, id stint.ExecutionID, o stint.Owner) err
 // makeRecord makes the record that a suspend leaves in long-term storage. It runs
 // in the drive's goroutine.
 func (d *drive) makeRecord(e stint.Errand) savedRecord {
-	now := nowMillis()
+	now := d.millis()
 	doc := d.state.Document(now)
 	r := savedRecord{
 		summary: summary{
@@ -236,9 +251,10 @@ func (s *Server) writeRecord(ctx context.Context, e stint.Errand, r savedRecord)
 	return stint.ErrandResult{ID: e.ID, Error: stint.AsError(err)}
 }
 
-// withdrawUnused takes back a claim of this service that is higher than what the
+// withdrawUnused takes back a claim of this record that is higher than what the
 // execution is in, which nobody will use any more. One of an execution that is
-// suspended may be what it is to go on under.
+// suspended may be what it is to go on under; one that a copy of this record has made
+// is noted.
 func (d *drive) withdrawUnused(ctx context.Context, generation uint64) error {
 	release, err := d.server.fleet.seize(d.id)
 	if err != nil {
@@ -257,6 +273,14 @@ func (d *drive) withdrawUnused(ctx context.Context, generation uint64) error {
 	if err != nil || o.owner.Generation <= was.generation {
 		return err
 	}
+	ours, err := d.server.made(ctx, d.id, o.owner)
+	if err != nil {
+		return err
+	}
+	if !ours {
+		d.foreign.Store(o.owner.Generation)
+		return nil
+	}
 	return d.server.withdraw(ctx, h, d.id, o.owner.Generation)
 }
 
@@ -267,9 +291,10 @@ func (d *drive) withdrawUnused(ctx context.Context, generation uint64) error {
 func (s *Server) assertOwner(ctx context.Context, h home, r savedRecord) error {
 	id, generation := r.summary.Execution, r.summary.Generation
 	o, err := h.ownership(ctx, id)
+	ours, known := s.made(ctx, id, o.owner)
 	switch {
-	case err != nil:
-		return err
+	case err != nil || known != nil:
+		return errors.Join(err, known)
 	case o.ended != nil:
 		return o.ended.Refusal(id)
 	case o.owner.Generation == 0 && generation == 1:
@@ -281,9 +306,9 @@ func (s *Server) assertOwner(ctx context.Context, h home, r savedRecord) error {
 			return stint.Errorf(stint.Conflict, "owned_elsewhere: execution %s: nothing of its saved state is left in storage %s: it has come to its end elsewhere", id, s.name(h))
 		}
 		return s.claim(ctx, h, id, generation)
-	case o.owner.Generation > generation && o.owner.Service == s.serviceName():
+	case o.owner.Generation > generation && ours:
 		return stint.Errorf(stint.Unavailable, "execution %s: this service has claimed generation %d, and not yet recorded that", id, o.owner.Generation)
-	case o.owner.Generation != generation || o.owner.Service != s.serviceName():
+	case o.owner.Generation != generation || !ours:
 		return s.ownedElsewhere(h, id, o.owner)
 	}
 	return nil

@@ -3,11 +3,14 @@ package server
 import (
 	"sync"
 	"time"
+
+	"stint/internal/coord"
 )
 
 // steady is the time that states are driven by: that of the wall clock, but it never
 // stands still nor goes back when that is set back. What is waited for would not come
-// for as long. Safe for concurrent use.
+// for as long. Safe for concurrent use: who has read its clocks before another and
+// comes after it is told the time that the other was told.
 type steady struct {
 	mu   sync.Mutex
 	ran  time.Duration // of the process, when the time was read last
@@ -19,6 +22,7 @@ type steady struct {
 func (c *steady) millis(wall int64, ran time.Duration) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	ran = max(ran, c.ran)
 	passed := (ran - c.ran).Truncate(time.Millisecond) // the rest counts later
 	c.ran, c.read = c.ran+passed, c.read+passed.Milliseconds()
 	if wall > c.read {
@@ -27,8 +31,15 @@ func (c *steady) millis(wall int64, ran time.Duration) int64 {
 	return c.read
 }
 
-// millis is the time as a drive's state sees it: it goes on from its latest record.
-func (d *drive) millis() int64 {
+// millis is the time of this server, for all that states say and are told.
+func (s *Server) millis() int64 {
 	now := time.Now()
-	return d.server.clock.millis(now.UnixMilli(), now.Sub(d.server.began)) + d.ahead
+	return s.clock.millis(now.UnixMilli(), now.Sub(s.began))
 }
+
+// millis is the time as a drive's state sees it: it goes on from its latest record.
+func (d *drive) millis() int64 { return d.server.millis() + d.ahead }
+
+// millisOf is the time as a state sees it that no drive has: it is not before its
+// latest record.
+func (s *Server) millisOf(st *coord.State) int64 { return max(s.millis(), st.Latest()) }

@@ -25,6 +25,8 @@ func TestTheTimeGoesOnWhenTheWallClockIsSetBack(t *testing.T) {
 		{"and go on to", start - 3*hour, 2*time.Second + 3*time.Millisecond, 2003},
 		{"set right", start + 3000, 3 * time.Second, 3000},
 		{"set forwards", start + hour, 4 * time.Second, hour},
+		{"of who has read its clocks earlier", start + hour - 50, 4*time.Second - 50*time.Millisecond, hour},
+		{"after that", start, 5 * time.Second, hour + 1000},
 	} {
 		if got := c.millis(step.wall, step.ran) - start; got != step.wantSince {
 			t.Errorf("%s: %d ms since the start, want %d", step.what, got, step.wantSince)

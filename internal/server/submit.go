@@ -129,7 +129,7 @@ func (s *Server) draft(ctx context.Context, id stint.ExecutionID, req stint.Requ
 			return draft{}, err
 		}
 	}
-	made := draft{entry: store.Entry{ID: id, Created: nowMillis(), Epoch: s.epoch, Request: req}}
+	made := draft{entry: store.Entry{ID: id, Created: s.millis(), Epoch: s.epoch, Request: req}}
 	listed, err := s.runErrand(ctx, list, "")
 	if err != nil {
 		return made, err
@@ -179,7 +179,7 @@ func (s *Server) record(ctx context.Context, made draft) (stint.Execution, error
 	entry, state := made.entry, made.state
 	var begun *store.Begun
 	if state != nil {
-		b := begunAt(state)
+		b := begunAt(state, s.millisOf(state))
 		begun = &b
 	} else {
 		state = coord.New(made.plan, entry.Request, s.epoch, entry.Created)

@@ -41,9 +41,8 @@ func (s *Server) Move(ctx context.Context, id stint.ExecutionID, req stint.MoveR
 
 // Durability says what would be lost with each node.
 func (s *Server) Durability(ctx context.Context, id stint.ExecutionID) (stint.Durability, error) {
-	look := func(st *coord.State) stint.Durability { return st.Durability(nowMillis()) }
 	if d := s.fleet.drive(id); d != nil {
-		view, err := question(ctx, d, input{}, look)
+		view, err := question(ctx, d, input{}, func(st *coord.State) stint.Durability { return st.Durability(d.millis()) })
 		if !d.settledMeanwhile(err) {
 			return view, err
 		}
@@ -52,7 +51,7 @@ func (s *Server) Durability(ctx context.Context, id stint.ExecutionID) (stint.Du
 	if err != nil {
 		return stint.Durability{}, err
 	}
-	return look(state), nil
+	return state.Durability(s.millisOf(state)), nil
 }
 
 // Retry has the operations without which an execution completed, and those that

@@ -94,3 +94,47 @@ func TestAnExecutionEndsThoughAClaimOfOursCameToNothing(t *testing.T) {
 		t.Errorf("left in long-term storage: %v", left)
 	}
 }
+
+// A copy of the record that is put to use while the original goes on is another owner,
+// whatever its name: it takes back no claim that it has not made.
+func TestACopyOfTheRecordLeavesTheClaimsOfTheOriginal(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	r := s.serve(nil)
+	n := s.node("a").attach(r)
+	id := r.mapped(s, n, 10)
+	r.suspend(id)
+	r.mustResume(id, stint.ResumeRequest{})
+	r.stop()
+	n.detach()
+	record, err := os.ReadFile(s.record)
+	check(t, err)
+	r = s.serve(nil)
+	n.attach(r)
+	r.suspend(id)
+	if got := r.mustResume(id, stint.ResumeRequest{}); got.Execution.Generation != 3 {
+		t.Fatalf("it goes on in generation %d", got.Execution.Generation)
+	}
+	r.stop()
+	n.detach()
+	original := s.record
+	s.record = s.path("copy.db")
+	check(t, os.WriteFile(s.record, record, 0o600))
+	r = s.serve(nil)
+	n.work()
+	n.attach(r)
+	r.eventually("the copy is refused", func() bool {
+		doc, err := r.Show(t.Context(), id)
+		check(t, err)
+		return strings.Contains(doc.Reason(), "owned_elsewhere") || doc.Status == stint.Completed
+	})
+	if got := s.claims(id); len(got) != 3 {
+		t.Errorf("claims %v", got)
+	}
+	r.stop()
+	n.detach()
+	s.record = original
+	r = s.serve(nil)
+	n.attach(r)
+	r.awaitStatus(id, stint.Completed)
+}

@@ -116,7 +116,7 @@ func (a *agentProcess) arrived(m toAgent) {
 			a.world.count(grantRepeated)
 		}
 	case msg.Retract != nil:
-		if back := a.ledger.Retract(*msg.Retract); len(back.Ops) > 0 {
+		if back := a.retract(*msg.Retract); len(back.Ops) > 0 {
 			a.world.count(retracted)
 		}
 	case msg.Resend != nil:
@@ -217,6 +217,25 @@ func (a *agentProcess) tell() {
 			}
 		}
 	}
+}
+
+// retract gives back operations of a job that have not begun, those too that are
+// ready or that a worker has in hand, from the end.
+func (a *agentProcess) retract(r stint.Retract) stint.Returned {
+	back := func(list []*order) []*order {
+		for i := len(list) - 1; i >= 0 && a.ledger.WaitingIn(r.Execution, r.Job) < r.Count; i-- {
+			if o := list[i]; o.execution == r.Execution && o.grant.Job == r.Job {
+				a.ledger.PutBack(r.Execution, r.Job, stint.Range{From: o.op, To: o.op + 1})
+				list = slices.Delete(list, i, i+1)
+			}
+		}
+		return list
+	}
+	a.ready = back(a.ready)
+	for _, s := range a.slots {
+		s.queue = back(s.queue)
+	}
+	return a.ledger.Retract(r)
 }
 
 // pump hands out operations as long as there is room for them.

@@ -61,12 +61,13 @@ type opEntry struct {
 	lost     bool // done, and the output is on no node
 	everDone bool
 	counted  bool
-	made     bool   // performed by this execution
-	gaveUp   bool   // it has failed for good
-	failures int    // attempts that failed, since it was completed or given up
-	lostTo   int    // attempts that were lost to machines
-	notYet   int64  // when it may be tried again, in milliseconds since 1970
-	part     string // that the completion which counts has staged
+	made     bool     // performed by this execution
+	gaveUp   bool     // it has failed for good
+	failures int      // attempts that failed, since it was completed or given up
+	lostTo   int      // attempts that were lost to machines
+	notYet   int64    // when it may be tried again, in milliseconds since 1970
+	part     string   // that the completion which counts has staged
+	read     [2]int64 // records that it has read, and left out, where some may be
 
 	copies     []stint.NodeID    // that have the output beside node
 	packs      []string          // keys of those with the output
@@ -287,7 +288,7 @@ func (b *books) enterReport(e *book, at int64, r *stint.Report) {
 	for i := range r.Interrupted {
 		b.enterInterrupted(e, r.Node, &r.Interrupted[i])
 	}
-	b.takeBad(e, r.Bad)
+	b.takeBad(e, e.badOfNow(r.Bad))
 	if r.Verified != nil {
 		b.lose(e, r.Node, func(k int, op uint32) bool { return hasOp(r.Verified.Lost, k, op) })
 		b.takeUntold(e, r)
@@ -331,7 +332,7 @@ func (e *book) isOfNow(r *stint.Report) bool {
 // granted returns the entry of an operation if it is granted in that job now.
 func (*books) granted(e *book, id stint.JobID, op uint32) *opEntry {
 	g, known := e.jobs[id]
-	if !known || op < g.Ops.From || op >= g.Ops.To {
+	if !known || id <= e.closed || op < g.Ops.From || op >= g.Ops.To {
 		return nil
 	}
 	if o := &e.ops[g.Stage][op]; o.job == id {
@@ -342,17 +343,25 @@ func (*books) granted(e *book, id stint.JobID, op uint32) *opEntry {
 
 func (b *books) enterDone(e *book, r *stint.Report, d *stint.Done, op uint32) {
 	b.tell(e, r.Node, d.Job, op)
+	if d.Stage >= len(e.ops) || op >= uint32(len(e.ops[d.Stage])) { // by a number from before the input changed
+		b.world.count(superseded)
+		return
+	}
 	o := &e.ops[d.Stage][op]
 	free := o.job == 0 && !o.taken && !o.gaveUp && d.Job > e.closed
-	own := o.node == r.Node && (o.job == d.Job || o.taken)
+	own := o.node == r.Node && (o.job == d.Job || o.taken && d.Job > e.closed)
 	if o.done || !free && !own {
 		b.world.count(superseded)
+		if o.taken && o.node == r.Node {
+			o.taken = false
+			e.leave(o)
+		}
 		return
 	}
 	if !o.counted {
 		b.countDone(e, d, op)
 	}
-	*o = opEntry{done: true, node: r.Node, everDone: true, counted: true, made: true, part: partOf(d, op)}
+	*o = opEntry{done: true, node: r.Node, everDone: true, counted: true, made: true, part: partOf(d, op), read: b.countRead(e, d, o, op)}
 }
 
 func partOf(d *stint.Done, op uint32) string {

@@ -3,7 +3,6 @@ package sim
 import (
 	"reflect"
 	"slices"
-	"strings"
 
 	"stint"
 	"stint/internal/coord"
@@ -300,7 +299,7 @@ func (d *drive) dispatch(e coord.Dispatch) {
 		if d.life == life && !d.server.dead {
 			delete(d.errands, r.ID)
 			d.post(input{event: &coord.Event{Result: &r}})
-			if r.Error != nil && strings.HasPrefix(r.Error.Message, stint.ClaimUnused) {
+			if r.Claimed > 0 {
 				d.withdrawUnused(e.Errand.Generation)
 			}
 		}
@@ -308,6 +307,9 @@ func (d *drive) dispatch(e coord.Dispatch) {
 	if e.Errand.Kind == stint.ErrandRecord {
 		d.writeRecord(e.Errand, reply)
 	} else {
+		if e.Errand.Kind == stint.ErrandCommit {
+			d.server.world.endAtCommit(d.row.book.run)
+		}
 		d.server.submitErrand(e, reply)
 	}
 }

@@ -42,7 +42,7 @@ func (a *agentProcess) run(e stint.Errand) {
 		case stint.ErrandCommit:
 			a.asOwner(e, func(r *run, result *stint.ErrandResult) {
 				if result.Error = w.storage.unwritable(); result.Error == nil {
-					result.Bytes, result.Error = r.commit(w, e.Parts, e.Missing, a.machine.service)
+					result.Bytes, result.Error = r.commit(w, &e, a.machine.service)
 				}
 				if result.Error == nil && !retryable(e.Missing) {
 					result.Error = w.storage.deleteAll(e.Execution)
@@ -51,7 +51,7 @@ func (a *agentProcess) run(e stint.Errand) {
 		case stint.ErrandClear:
 			a.asOwner(e, func(r *run, result *stint.ErrandResult) {
 				if result.Error = w.storage.unwritable(); result.Error == nil {
-					r.clear(w, a.machine.service)
+					r.clear(w, &e, a.machine.service)
 					result.Error = w.storage.deleteAll(e.Execution)
 				}
 			})
@@ -114,7 +114,8 @@ func (a *agentProcess) asOwner(e stint.Errand, act func(*run, *stint.ErrandResul
 		highest, _ := w.storage.owner(e.Execution)
 		if highest != nil && highest.generation > max(e.Generation, 1) {
 			if highest.service == a.machine.service {
-				result.Error = stint.Errorf(stint.Unavailable, "%sgeneration %d", stint.ClaimUnused, highest.generation)
+				result.Claimed = highest.generation
+				result.Error = stint.Errorf(stint.Unavailable, "generation %d is claimed and not used", highest.generation)
 				return nil
 			}
 			w.count(fenced)
@@ -128,6 +129,10 @@ func (a *agentProcess) asOwner(e stint.Errand, act func(*run, *stint.ErrandResul
 			} else {
 				result.Error = w.storage.deleteAll(e.Execution)
 			}
+			return nil
+		}
+		if e.Kind == stint.ErrandCommit && r.committed && !r.partial && !slices.Equal(r.parts, e.Parts) { // of another owner, who is known by the parts
+			result.Error = stint.Errorf(stint.Conflict, "owned_elsewhere: it has come to its end elsewhere")
 			return nil
 		}
 		act(r, result)
@@ -193,29 +198,41 @@ func (a *agentProcess) saved(e stint.Errand, result *stint.ErrandResult) {
 	a.answer(e, result)
 }
 
-// copyHere brings blocks of others into this node's folder.
+// copyHere brings blocks of others into this node's folder, as long as there is room.
 func (a *agentProcess) copyHere(e stint.Errand) {
 	result := &stint.ErrandResult{}
 	for _, ops := range e.Ops {
-		for op := ops.From; op < ops.To; op++ {
-			key := blockKey{e.Execution, e.Stage, op}
-			if b := a.machine.folder.blocks[key]; b != nil && !b.torn {
-				result.Ops = stint.AddToRanges(result.Ops, op)
-				continue
-			}
-			c, how, _ := a.search(e.Sources, key, func(bad stint.BadCopy) { result.Bad = append(result.Bad, bad) })
-			if how != found {
-				result.Lost = stint.AddToRanges(result.Lost, op)
-				continue
-			}
-			a.machine.folder.keep(key, c)
-			a.world.passes(replicating, a.machine.service, a.machine)
-			a.world.count(blockCopied)
-			result.Ops = stint.AddToRanges(result.Ops, op)
+		for op := ops.From; op < ops.To && result.Error == nil; op++ {
+			a.copyOne(&e, op, result)
 		}
 	}
 	a.ledger.AddCopies(e.Execution, e.Stage, result.Ops)
 	a.answer(e, result)
+}
+
+// copyOne brings one block, unless it is here.
+func (a *agentProcess) copyOne(e *stint.Errand, op uint32, result *stint.ErrandResult) {
+	w := a.world
+	key := blockKey{e.Execution, e.Stage, op}
+	if b := a.machine.folder.blocks[key]; b != nil && !b.torn {
+		result.Ops = stint.AddToRanges(result.Ops, op)
+		return
+	}
+	c, how, _ := a.search(e.Sources, key, func(bad stint.BadCopy) { result.Bad = append(result.Bad, bad) })
+	if how != found {
+		result.Lost = stint.AddToRanges(result.Lost, op)
+		return
+	}
+	w.passes(replicating, a.machine.service, a.machine)
+	if a.machine.fullUntil > w.now {
+		w.felt()
+		w.count(copyNoRoom)
+		result.Error = stint.Errorf(stint.Unavailable, "no room for copies")
+		return
+	}
+	a.machine.folder.keep(key, c)
+	w.count(blockCopied)
+	result.Ops = stint.AddToRanges(result.Ops, op)
 }
 
 // drop removes output that no operation needs any more, if space is wanted.

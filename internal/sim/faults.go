@@ -135,6 +135,7 @@ const (
 	serverFenced
 	commitFenced
 	commitNoRoom
+	copyNoRoom
 	nameTaken
 	incarnationStale
 	folderBack
@@ -167,6 +168,8 @@ const (
 	reusedPacks
 	reusedSuspended
 	comparedInputs
+	takenBack
+	committedTooLate
 	counted
 )
 
@@ -204,6 +207,7 @@ func (*counters) names() [counted]string {
 		objectsChanged: "objects changed", objectsTouched: "objects touched", objectsRemoved: "objects removed", objectsAdded: "objects added", inputFoundChanged: "input found changed by an attempt",
 		redoRefused: "resume refused for changed input", redoneRuns: "resumed with another input", reusedRuns: "executions that reuse another", reuseRefused: "reuse refused or failed",
 		reusedOperations: "operations reused", reusedParts: "parts reused", reusedPacks: "packs reused", reusedSuspended: "reused of one suspended", comparedInputs: "touched input compared",
+		takenBack: "output taken back", committedTooLate: "commit came too late",
 		askedElsewhere: "asked to resume elsewhere", takenAway: "taken from its owner", killedAtSuspend: "server killed at a suspend", leftSuspended: "left suspended",
 		neverBack: "node never back", staysCut: "link stays cut", peersStay: "peers stay cut off", staysSlow: "node stays slow", resumedElsewhere: "resumed elsewhere",
 		suspendedRuns: "executions suspended", resumedRuns: "executions resumed", resumedAtTime: "resume tried at its time", replacedRuns: "taken back", staleEnded: "ended where it was not owned",
@@ -221,7 +225,7 @@ func (*counters) names() [counted]string {
 		killedAmid: "server killed between two effects", storeFull: "disk of record full", commitSyncFailed: "sync of commit failed", commitSlow: "commit slow",
 		recordUnread: "record not read", cutUp: "cut towards server", cutDown: "cut from server", peersCutOneWay: "peers cut off one way",
 		halfOpen: "session half open", answerLost: "answer lost", tookOver: "record taken over", serverFenced: "server fenced off", commitFenced: "commit fenced off",
-		commitNoRoom: "commit without room", nameTaken: "node refused for its name", incarnationStale: "node refused for its incarnation",
+		commitNoRoom: "commit without room", copyNoRoom: "copy without room", nameTaken: "node refused for its name", incarnationStale: "node refused for its incarnation",
 		logRotten: "log rotten", writeTorn: "write torn", syncFailed: "sync failed", readFailed: "read failed", readDamaged: "read damaged once", foldersSwapped: "folders swapped",
 		folderRestored: "folder copied to be restored", folderCloned: "folder in use twice", storageDenies: "storage denies", storageFixed: "storage read-only", removalHalf: "removal half done",
 		folderBack: "older folder back", untold: "completion not told again", tailBroken: "tail of log broken", namesLost: "names lost", copiesLost: "copies lost by a crash",

@@ -111,16 +111,27 @@ func (b *books) takeCopied(e *book, c *coord.CopiedRecord) {
 	}
 }
 
+// badOfNow are the copies that jobs of this stint found to be bad.
+func (e *book) badOfNow(list []stint.BadCopy) (out []stint.BadCopy) {
+	for _, bad := range list {
+		if bad.Job > e.closed {
+			out = append(out, bad)
+		}
+	}
+	return out
+}
+
 // takeBad notes which copies are no good.
 func (b *books) takeBad(e *book, list []stint.BadCopy) {
 	for _, bad := range list {
-		for _, r := range bad.Ops {
-			for op := r.From; op < r.To; op++ {
-				o := &e.ops[bad.Stage][op]
-				o.packs = slices.DeleteFunc(o.packs, func(key string) bool { return key == bad.Pack })
-				if bad.Node != "" {
-					e.vacate(o, bad.Node)
-				}
+		for op := range e.ops[bad.Stage] {
+			if whole := bad.Ops == nil; !whole && !stint.RangesContain(bad.Ops, uint32(op)) {
+				continue
+			}
+			o := &e.ops[bad.Stage][op]
+			o.packs = slices.DeleteFunc(o.packs, func(key string) bool { return key == bad.Pack })
+			if bad.Node != "" {
+				e.vacate(o, bad.Node)
 			}
 		}
 	}
@@ -181,7 +192,7 @@ func (b *books) undo(e *book) {
 				continue
 			}
 			b.world.count(outputLost)
-			*o = opEntry{everDone: true, counted: o.counted, made: o.made}
+			*o = opEntry{everDone: true, counted: o.counted, made: o.made, read: o.read}
 		}
 	}
 }

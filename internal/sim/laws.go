@@ -54,7 +54,6 @@ func (b *books) checkReleased(d *drive, f *flight) {
 		if d.Errand.Kind != stint.ErrandCommit {
 			continue
 		}
-		e.run.committing = true
 		if stale {
 			continue
 		}
@@ -226,7 +225,8 @@ func (w *world) checkOutcome(e *book, doc *stint.Execution) {
 	case stint.Queued, stint.InProgress, stint.Suspending, stint.Resuming, stint.Terminating:
 		w.breaks("final", "%s ended as %s", r.id, doc.Status)
 	}
-	if late := doc.Status == stint.Terminated && r.committing; r.committed && !r.partial && doc.Status != stint.Completed && !late && r.owns(e.service) {
+	ofNow := !r.partial || r.turn.stint == len(doc.Stints) // not what an earlier stint had to do without something
+	if r.committed && ofNow && doc.Status != stint.Completed && doc.Status != stint.CompletedErrors && r.owns(e.service) {
 		w.breaks("output", "%s is %s and has an output", r.id, doc.Status)
 	}
 }

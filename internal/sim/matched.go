@@ -186,7 +186,7 @@ func (b *books) inherit(e, was *book, state *coord.State, own func(string) strin
 				return
 			}
 			o := &was.ops[k][m]
-			now := opEntry{done: true, everDone: true, lost: true}
+			now := opEntry{done: true, everDone: true, lost: true, read: o.read}
 			if e.plan.Spec.Stages[k].Part {
 				now.part = parts[op]
 			}
@@ -238,7 +238,7 @@ func (b *books) startOver(e *book, n *nodeEntry, a *coord.AttachRecord) {
 func (e *book) speaksOfJobs(r *stint.Report) bool {
 	one := func(id stint.JobID) bool {
 		g, known := e.jobs[id]
-		return known && g.Node == r.Node && slices.ContainsFunc(e.ops[g.Stage][g.Ops.From:g.Ops.To], func(o opEntry) bool { return o.job == id })
+		return known && id > e.closed && g.Node == r.Node && slices.ContainsFunc(e.ops[g.Stage][g.Ops.From:g.Ops.To], func(o opEntry) bool { return o.job == id })
 	}
 	return slices.ContainsFunc(r.Begun, func(b stint.Begun) bool { return one(b.Job) }) ||
 		slices.ContainsFunc(r.Done, func(d stint.Done) bool { return one(d.Job) }) ||

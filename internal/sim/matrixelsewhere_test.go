@@ -21,32 +21,45 @@ type standIn struct {
 // standIns lists them. Of a cell that is neither in the simulation nor here, nothing
 // covers that very phase and fault together.
 func standIns() []standIn {
-	const migration = "there is no migration of a record: one of a newer schema is refused (`internal/store.TestARecordOfANewerSchemaIsRefused`), and an upgrade is a restart"
+	const migration = "a migration changes the record alone, one transaction for each step, while a server starts and before it listens; a newer schema is refused (`internal/store.TestARecordOfANewerSchemaIsRefused`)"
+	const backup = "no command makes a backup: a copy of the server's files is one, whoever makes it (`internal/store.TestACopyOfTheFilesHoldsWhatWasAcknowledged`)"
+	const unsynced = "nothing is synced then: blocks, copies of them and what is fetched are looked at when they are read, and a machine that crashes may have lost them"
+	const points = "test/chaos.TestAProcessDiesAtEveryFailpoint"
 	const once = "test/chaos.TestEachRequestFailsOnceAfterItWasDone"
 	const full = "test/e2e.TestServerWhoseDiskIsFullStaysReadableAndGoesOnWhenThereIsRoom"
 	const tokens = "internal/auth.TestRefusedTokensSayWhyExceptForJoining"
 	const part = "internal/object.TestPartDamagedInABegunCommitIsLost"
 	return []standIn{
-		{title: "upload program", codes: "SK", test: "test/chaos.TestAProcessDiesAtEveryFailpoint"},
+		{title: "upload program", codes: "SK", test: points},
+		{title: "upload program", codes: "NS", test: "test/chaos.TestDiskOfTheServerIsFull"},
 		{title: "upload program", codes: "BR", test: "internal/server.TestAnAlteredProgramFileOfAnotherStorageHarmsNoFileHere"},
 		{title: "upload program", codes: "CR", test: tokens},
 		{title: "submit", codes: "NS", test: full},
 		{title: "submit", codes: "CR", test: tokens},
+		{title: "plan and split", codes: "NS", test: full},
 		{title: "plan and split", codes: "OU", test: once},
 		{title: "plan and split", codes: "OD", test: "internal/object.TestBucketsInTrouble"},
+		{title: "start", codes: "FE", test: points},
+		{title: "fetch input", codes: "FE", none: unsynced},
 		{title: "fetch input", codes: "OU", test: once},
 		{title: "fetch input", codes: "OD", test: "test/chaos.TestStorageThatMakesAllKindsOfMischief"},
 		{title: "write block", codes: "FE", test: "internal/worker.TestAnErrorOfTheLogEndsTheWorker"},
+		{title: "replicate", codes: "FE", none: unsynced},
+		{title: "serve shuffle", codes: "FE", test: points},
 		{title: "journal and ack", codes: "BR", test: "internal/store.TestARecordThatIsNotWholeIsRefusedAndLeftAsItIs"},
 		{title: "stage output", codes: "BR", test: part},
 		{title: "stage output", codes: "OU", test: once},
 		{title: "stage output", codes: "OD", test: "test/chaos.TestStorageThatMakesAllKindsOfMischief"},
 		{title: "commit output", codes: "BR", test: part},
 		{title: "cancel", codes: "CR", test: tokens},
+		{title: "resume: place", codes: "FE", none: unsynced},
+		{title: "resume: place", codes: "OU", none: "nothing is asked of storage then"},
 		{title: "node join and leave", codes: "CR", test: "internal/auth.TestAnExpiredNodeIsToldSo"},
-		{title: "upgrade and migrate", codes: "SK SP LC DU DD AK AP AD NS FE BR PS P1 MD CJ OC CR", none: migration},
+		{title: "upgrade and migrate", codes: "SK", test: "internal/store.TestARecordOfEachOlderSchemaKeepsWhatItHas"},
+		{title: "upgrade and migrate", codes: "SP LC DU DD AK AP AD NS FE BR PS P1 MD CJ OC CR", none: migration},
 		{title: "backup and restore", codes: "SK", test: "internal/store.TestACopyOfTheFilesHoldsWhatWasAcknowledged"},
 		{title: "backup and restore", codes: "BR", test: "internal/store.TestACopyThatWasRestoredIsTakenForWhatItIs"},
+		{title: "backup and restore", codes: "SP LC DU DD AK AP AD NS FE PS P1 OU OD CJ OC CR", none: backup},
 	}
 }
 

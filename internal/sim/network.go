@@ -38,7 +38,8 @@ type session struct {
 	downAt     int64
 	hello      *hello // once the server has taken it
 	attached   bool   // the server has taken the hello
-	busyUntil  int64  // the server tells its executions of it
+	announced  bool   // and has told its executions of it
+	early      int    // how many messages have arrived between the two
 	serverOver bool   // the server knows that it has ended
 	agentOver  bool
 }
@@ -66,13 +67,25 @@ func (s *session) deliverUp() {
 	if s.serverOver || s.server.dead || len(s.up) == 0 {
 		return
 	}
-	if at := max(s.agent.machine.linkUp, s.agent.machine.upCut, s.busyUntil, s.server.paused); at > s.world.now {
+	if s.attached && !s.announced {
+		s.early++ // a server reads no further before that
+		return
+	}
+	if at := max(s.agent.machine.linkUp, s.agent.machine.upCut, s.server.paused); at > s.world.now {
 		s.world.after(at-s.world.now, "up", s.deliverUp)
 		return
 	}
 	m := s.up[0]
 	s.up = s.up[1:]
 	s.server.receive(s, m)
+}
+
+// isAnnounced has the server read on.
+func (s *session) isAnnounced() {
+	s.announced = true
+	for range s.early {
+		s.world.after(1, "up", s.deliverUp)
+	}
 }
 
 func (s *session) sendDown(m toAgent) {
@@ -141,7 +154,7 @@ func (s *session) unnoticed() (far int64) {
 func (s *session) lateUp() {
 	came := int64(0)
 	for _, m := range s.up {
-		if m.hello != nil || !s.attached {
+		if m.hello != nil || !s.announced {
 			return
 		}
 		late := int64(0)

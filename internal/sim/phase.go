@@ -114,9 +114,7 @@ type strike struct {
 func strikes() []strike {
 	reads := []phase{planning, fetching, staging} // of what the simulation does not keep in storage
 	onNodes := []phase{starting, fetching, performing, writing, replicating, serving, resumePlacing}
-	notStored := slices.DeleteFunc(phases(), func(p phase) bool {
-		return slices.Contains([]phase{committing, saving, verifying, resumePlacing, draining, collecting}, p)
-	})
+	uncertified := []phase{submitting, planning, placing, staging, journalling, cancelling, suspended, accounting, joining}
 	return []strike{
 		{code: "SK", do: (*hit).killServer},
 		{code: "SP", do: (*hit).pauseServer},
@@ -126,7 +124,7 @@ func strikes() []strike {
 		{code: "AK", do: (*hit).killAgent},
 		{code: "AP", do: (*hit).pauseAgent},
 		{code: "AD", do: (*hit).loseFolder},
-		{code: "NS", do: (*hit).fill, missing: []phase{submitting, planning, replicating}},
+		{code: "NS", do: (*hit).fill, missing: []phase{submitting, planning}},
 		{code: "FE", do: (*hit).failSync, missing: onNodes},
 		{code: "BR", do: (*hit).rot, missing: []phase{journalling, staging, committing}},
 		{code: "PS", do: (*hit).partition},
@@ -136,7 +134,7 @@ func strikes() []strike {
 		{code: "OD", do: func(h *hit) bool { return h.until(&h.storage.refuses) && false }, missing: reads},
 		{code: "CJ", do: (*hit).jump},
 		{code: "OC", do: (*hit).crashWorkers},
-		{code: "CR", do: func(h *hit) bool { return h.until(&h.storage.denies) && false }, missing: notStored},
+		{code: "CR", do: (*hit).expire, missing: uncertified},
 	}
 }
 
@@ -233,6 +231,24 @@ func (h *hit) partition() bool {
 	}
 	if a := m.agent; a != nil && a.session != nil && m.linkUp > h.now+silence {
 		h.after(silence, "silent", a.session.cut)
+	}
+	return true
+}
+
+// expire has the credentials for storage be no good, or those of the machine where
+// nothing is stored: its session ends, nobody begins another with it before it is given
+// others, and no peer talks to it.
+func (h *hit) expire() bool {
+	if slices.Contains([]phase{committing, saving, verifying, resumePlacing, draining, collecting}, h.phase) {
+		return h.until(&h.storage.denies) && false
+	}
+	m := h.machine
+	h.until(&m.upCut)
+	for _, o := range h.service.machines {
+		m.peerUp[o.index], o.peerUp[m.index] = m.upCut, m.upCut
+	}
+	if a := m.agent; a != nil && a.session != nil {
+		a.session.cut()
 	}
 	return true
 }

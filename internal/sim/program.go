@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -15,30 +16,32 @@ import (
 
 // run is one execution as the outside world knows it.
 type run struct {
-	id         stint.ExecutionID
-	request    stint.Request
-	born       *service // that it was submitted to
-	input      *inputs
-	cursed     []attempt // stages and numbers of operations that always fail
-	long       bool      // operations take long
-	staged     map[string]content
-	output     map[uint32]content // of the parts, once committed
-	parts      []stint.Part       // that were committed
-	committed  bool
-	partial    bool // what is committed is without something
-	committing bool // a commit errand has left the server
-	saves      bool // operations save themselves when they are asked to stop
-	claims     []*claim
-	cleared    bool        // what was saved of it is not needed any more
-	left       bool        // suspended, and left so
-	scheduled  bool        // somebody has asked for it to resume by itself
-	retries    int         // that somebody will ask for, if it is completed with errors
-	retried    bool        // somebody has asked for one
-	rebased    bool        // it went on with another input
-	reusable   bool        // nobody has been asked yet whether to reuse it
-	reuses     *run        // whose operations it has taken over
-	draft      *submission // under way; nil: none
-	generous   bool        // people accept that operations are performed again
+	id        stint.ExecutionID
+	request   stint.Request
+	born      *service // that it was submitted to
+	input     *inputs
+	cursed    []attempt // stages and numbers of operations that always fail
+	long      bool      // operations take long
+	staged    map[string]content
+	output    map[uint32]content // of the parts, once committed
+	parts     []stint.Part       // that were committed
+	committed bool
+	partial   bool // what is committed is without something
+	turn      turn // in which it was committed
+	wiped     bool // nothing can be staged any more
+	doomed    bool // somebody ends it when its output is being committed
+	saves     bool // operations save themselves when they are asked to stop
+	claims    []*claim
+	cleared   bool        // what was saved of it is not needed any more
+	left      bool        // suspended, and left so
+	scheduled bool        // somebody has asked for it to resume by itself
+	retries   int         // that somebody will ask for, if it is completed with errors
+	retried   bool        // somebody has asked for one
+	rebased   bool        // it went on with another input
+	reusable  bool        // nobody has been asked yet whether to reuse it
+	reuses    *run        // whose operations it has taken over
+	draft     *submission // under way; nil: none
+	generous  bool        // people accept that operations are performed again
 }
 
 // owner is who owns the execution; nil: nobody has claimed it.
@@ -57,12 +60,29 @@ func (r *run) owns(v *service) bool {
 	return v == r.born
 }
 
-// clear removes what is staged.
-func (r *run) clear(w *world, by *service) {
+// turn is one of the commits of an execution.
+type turn struct {
+	generation uint64
+	stint      int
+}
+
+func turnOf(e *stint.Errand) turn { return turn{e.Generation, e.Stint} }
+
+// precedes reports whether a later commit has a turn.
+func (t turn) precedes(o turn) bool {
+	return cmp.Or(cmp.Compare(t.generation, o.generation), cmp.Compare(t.stint, o.stint)) < 0
+}
+
+// clear removes what is staged, and what was committed in the turn of the errand.
+func (r *run) clear(w *world, e *stint.Errand, by *service) {
 	if !r.owns(by) && !r.committed && !r.cleared {
 		w.breaks("owner", "service %d cleared %s, which is not its own", by.index, r.id)
 	}
-	r.staged, r.cleared = make(map[string]content), true
+	if r.committed && e.Stint > 0 && r.turn.stint == e.Stint && r.turn.generation <= e.Generation {
+		w.count(takenBack)
+		r.output, r.parts, r.committed, r.partial = nil, nil, false, false
+	}
+	r.staged, r.cleared, r.wiped = make(map[string]content), true, true
 }
 
 // content is what an operation reads or writes, in place of bytes: pieces of the
@@ -159,13 +179,21 @@ func countersOf(op uint32) []stint.CounterDelta {
 }
 
 // commit gives staged parts their places, once; repeated, it says the same.
-func (r *run) commit(w *world, parts []stint.Part, missing []stint.Missing, by *service) (int64, *stint.Error) {
-	var total int64
+func (r *run) commit(w *world, e *stint.Errand, by *service) (int64, *stint.Error) {
+	parts, missing, total := e.Parts, e.Missing, int64(0)
 	for _, p := range parts {
 		total += p.Bytes
 	}
 	if r.committed && (!r.partial || slices.Equal(r.parts, parts)) {
 		return total, nil
+	}
+	if r.wiped {
+		w.count(committedTooLate)
+		return 0, stint.Errorf(stint.NotFound, "nothing is staged")
+	}
+	if r.committed && turnOf(e).precedes(r.turn) {
+		w.count(committedTooLate)
+		return 0, stint.Errorf(stint.Conflict, "a later stint has committed the output")
 	}
 	if !r.owns(by) && r.committed {
 		return 0, stint.Errorf(stint.Conflict, "owned_elsewhere: the output is that of another service")
@@ -181,7 +209,7 @@ func (r *run) commit(w *world, parts []stint.Part, missing []stint.Missing, by *
 		}
 		output[p.Op] = c
 	}
-	r.output, r.parts, r.committed, r.partial = output, slices.Clone(parts), true, len(missing) > 0
+	r.output, r.parts, r.committed, r.partial, r.turn = output, slices.Clone(parts), true, len(missing) > 0, turnOf(e)
 	r.cleared = !retryable(missing)
 	w.note("committed", uint64(total))
 	return total, nil
@@ -207,7 +235,11 @@ func (w *world) submit(i int) {
 	listing, choice := w.shape(r)
 	w.shapePolicy(r)
 	w.enrol(v, r, listing, choice)
-	w.befalls(terminated, func() { w.after(w.between(0, 12*second), "terminate", func() { w.terminate(r) }) })
+	w.befalls(terminated, func() {
+		if r.doomed = w.chance(0.5); !r.doomed {
+			w.after(w.between(0, 12*second), "terminate", func() { w.terminate(r) })
+		}
+	})
 }
 
 // enrol plans an execution, records it, and has it driven and looked after.
@@ -238,6 +270,14 @@ func (w *world) enrol(v *service, r *run, listing stint.Listing, choice plan.Cho
 		w.passes(planning, v, nil)
 	})
 	w.after(w.between(0, 2*second), "care", func() { w.care(r) })
+}
+
+// endAtCommit has a person end an execution while its output is being committed.
+func (w *world) endAtCommit(r *run) {
+	if r.doomed {
+		r.doomed = false
+		w.after(w.between(0, 400*millisecond), "terminate", func() { w.terminate(r) })
+	}
 }
 
 // terminate has a person end an execution; without an answer they ask again.

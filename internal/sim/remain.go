@@ -29,6 +29,16 @@ func (w *world) remain() {
 	})
 }
 
+// patience is how long after healing all must be over. An execution that may use few
+// nodes may have the slow one, for all that it performs.
+func (w *world) patience() int64 {
+	few := func(r *run) bool { return r.long && r.request.Nodes > 0 }
+	if slices.ContainsFunc(w.runs, few) && slices.ContainsFunc(w.machines, func(m *machine) bool { return m.remains == staysSlow }) {
+		return 3 * healTime
+	}
+	return healTime
+}
+
 // spare returns a machine of a service that has at least so many others; one that is
 // about to be taken away is none.
 func (w *world) spare(others int) *machine {

@@ -34,12 +34,13 @@ func (d *drive) writeRecord(e stint.Errand, reply func(stint.ErrandResult)) {
 	w.must(err)
 	d.saved = false
 	rec := &record{generation: max(e.Generation, 1), snapshot: snapshot, row: d.row, plan: d.row.plan, book: w.books.fork(d.row.book, d.next.records)}
-	answer := func(err *stint.Error) {
+	tell := func(result stint.ErrandResult) {
 		s.awake(func() {
-			reply(stint.ErrandResult{ID: e.ID, Error: err})
+			reply(result)
 			d.recordWritten()
 		})
 	}
+	answer := func(err *stint.Error) { tell(stint.ErrandResult{ID: e.ID, Error: err}) }
 	write := func() {
 		w.storage.write(func() *stint.Error {
 			if v.store.epoch != s.epoch {
@@ -51,6 +52,7 @@ func (d *drive) writeRecord(e stint.Errand, reply func(stint.ErrandResult)) {
 		}, answer)
 	}
 	var refusal *stint.Error
+	claimed := uint64(0) // by this service, and not used
 	assert := func() *stint.Error {
 		switch highest, _ := w.storage.owner(d.id); {
 		case highest == nil && rec.generation == 1:
@@ -59,7 +61,8 @@ func (d *drive) writeRecord(e stint.Errand, reply func(stint.ErrandResult)) {
 			}
 			refusal = w.storage.claim(r, 1, v)
 		case highest != nil && highest.generation > rec.generation && highest.service == v:
-			refusal = stint.Errorf(stint.Unavailable, "%sgeneration %d", stint.ClaimUnused, highest.generation)
+			claimed = highest.generation
+			refusal = stint.Errorf(stint.Unavailable, "generation %d is claimed and not used", claimed)
 		case highest == nil || highest.generation != rec.generation || highest.service != v:
 			refusal = stint.Errorf(stint.Conflict, "owned_elsewhere")
 		}
@@ -72,7 +75,7 @@ func (d *drive) writeRecord(e stint.Errand, reply func(stint.ErrandResult)) {
 				case err != nil:
 					answer(err)
 				case refusal != nil:
-					answer(refusal)
+					tell(stint.ErrandResult{ID: e.ID, Error: refusal, Claimed: claimed})
 				default:
 					write()
 				}
@@ -291,7 +294,7 @@ func (t *resumption) missing() (name string) {
 	for _, p := range t.was.packs {
 		if saved, there := objects[p.Key].(*pack); !there || saved.size() != p.Bytes {
 			name = p.Key
-			t.redo.Bad = append(t.redo.Bad, stint.BadCopy{Pack: p.Key, Stage: p.Stage, Ops: p.Ops})
+			t.redo.Bad = append(t.redo.Bad, stint.BadCopy{Pack: p.Key, Stage: p.Stage})
 		}
 	}
 	for _, c := range t.was.checkpoints {

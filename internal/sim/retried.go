@@ -3,7 +3,6 @@ package sim
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"stint"
 	"stint/internal/coord"
@@ -107,7 +106,10 @@ func (b *books) enterFailure(e *book, at int64, k int, f *stint.Failure) {
 	case stint.Unavailable:
 		o.notYet = at + 200
 		return
-	case stint.Invalid, stint.NotFound, stint.Conflict, stint.Denied, stint.Canceled, stint.Unknown, stint.Internal:
+	case stint.Denied:
+		o.notYet = at + 2000
+		return
+	case stint.Invalid, stint.NotFound, stint.Conflict, stint.Canceled, stint.Unknown, stint.Internal:
 		o.gaveUp = true
 	}
 	if o.failures >= e.run.request.Attempts || o.lostTo >= mostLost {
@@ -131,6 +133,26 @@ func (*books) countDone(e *book, d *stint.Done, op uint32) {
 	sum.BadRecords += u.BadRecords
 	e.numbers[0]++
 	e.numbers[1] += int64(op)
+}
+
+// countRead counts what an operation has read anew that was counted before, where
+// records may be left out. It returns that.
+func (*books) countRead(e *book, d *stint.Done, o *opEntry, op uint32) (read [2]int64) {
+	if e.run.request.SkipBadRecords <= 0 {
+		return read
+	}
+	u := &d.Ops[slices.IndexFunc(d.Ops, func(u stint.OpDone) bool { return u.Op == op })]
+	read = [2]int64{u.RecordsIn, u.BadRecords}
+	if o.counted {
+		e.addRead(d.Stage, read, 1)
+		e.addRead(d.Stage, o.read, -1)
+	}
+	return read
+}
+
+func (e *book) addRead(k int, read [2]int64, times int64) {
+	e.sums[k].RecordsIn += times * read[0]
+	e.sums[k].BadRecords += times * read[1]
 }
 
 // someFailed reports whether an operation has failed for good.
@@ -208,6 +230,9 @@ func (b *books) enterRetry(e *book) {
 	for k := range e.ops {
 		for n := range e.ops[k] {
 			if o := &e.ops[k][n]; redone[k][n] {
+				if o.counted {
+					e.addRead(k, o.read, -1)
+				}
 				*o = opEntry{counted: o.counted, made: o.made}
 			}
 		}
@@ -271,12 +296,11 @@ func (w *world) checkBlame(e *book, err *stint.Error) {
 	ok := false
 	switch {
 	case e.run.completesErrors():
-	case strings.HasPrefix(err.Message, "bad_records"):
-		estimated := e.run.reuses != nil || e.run.rebased || e.run.retried // what was taken over in part is judged by its share
-		ok = e.run.request.SkipBadRecords > 0 && (estimated || e.tooBad())
+	case err.Code == stint.Failed && blamed(func(o *opEntry) bool { return o.failures >= e.run.request.Attempts }):
+		ok = true
+	case err.Code == stint.Failed: // then more records were left out than may be
+		ok = e.run.request.SkipBadRecords > 0 && (!e.run.knowsRecords() || e.tooBad())
 		w.count(failedForRecords)
-	case err.Code == stint.Failed:
-		ok = blamed(func(o *opEntry) bool { return o.failures >= e.run.request.Attempts })
 	case err.Code == stint.Lost:
 		ok = blamed(func(o *opEntry) bool { return o.lostTo >= mostLost })
 	case err.Code == stint.Invalid:
@@ -286,6 +310,12 @@ func (w *world) checkBlame(e *book, err *stint.Error) {
 	if !ok {
 		w.breaks("blame", "%s failed: %v", e.run.id, err)
 	}
+}
+
+// knowsRecords reports whether it is known of each operation how many records it has
+// read: not of those of an execution that did not count any that were left out.
+func (r *run) knowsRecords() bool {
+	return r.reuses == nil || r.reuses.request.SkipBadRecords > 0 && r.reuses.knowsRecords()
 }
 
 // tooBad reports whether more records of a stage are left out than may be, of all
@@ -306,9 +336,9 @@ func (e *book) tooBad() bool {
 }
 
 // checkRecords checks that a completed execution has not left out more records than
-// it may. What was taken over is judged by its share.
+// it may.
 func (w *world) checkRecords(e *book, doc *stint.Execution) {
-	if e.run.request.SkipBadRecords <= 0 || e.run.rebased || e.run.retried || e.run.reuses != nil {
+	if e.run.request.SkipBadRecords <= 0 || !e.run.knowsRecords() {
 		return
 	}
 	bad := int64(0)
@@ -376,7 +406,7 @@ func (w *world) checkPartial(e *book, doc *stint.Execution) {
 	}
 	failed := func(k int, op uint32) bool { return e.ops[k][op].gaveUp }
 	if !e.someFailed() {
-		if e.run.reuses == nil && !r.rebased && !r.retried && !e.tooBad() {
+		if r.knowsRecords() && !e.tooBad() {
 			w.breaks("errors", "%s completed with errors, and none is there: %v", r.id, doc.Error)
 		}
 		return

@@ -161,12 +161,12 @@ func (s *server) accept(sess *session, hello *hello) {
 	if !s.world.healed && s.world.chance(0.1) {
 		took = s.world.between(0, 500*millisecond)
 	}
-	sess.busyUntil = s.world.now + took + 1
 	s.later(took, "announce", func() { s.announce(sess, hello, number) })
 }
 
 // announce tells every live execution that the node is there and what it holds.
 func (s *server) announce(sess *session, hello *hello, number uint64) {
+	defer sess.isAnnounced()
 	held := slices.Clone(hello.holdings)
 	for _, d := range s.drives {
 		h := stint.Holding{Execution: d.id}

@@ -113,7 +113,10 @@ func (a *agentProcess) gather(o *order) (inputs [][]content, lost string, silent
 				a.world.count(didWithout)
 				continue
 			}
-			c, found, mute := a.search(sources, blockKey{o.execution, e.from, n}, func(bad stint.BadCopy) { a.ledger.Bad(o.execution, bad) })
+			c, found, mute := a.search(sources, blockKey{o.execution, e.from, n}, func(bad stint.BadCopy) {
+				bad.Job = o.grant.Job
+				a.ledger.Bad(o.execution, bad)
+			})
 			switch {
 			case found == noAnswer:
 				silent, lost = append(silent, mute...), "no answer"

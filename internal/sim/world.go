@@ -239,7 +239,7 @@ func (w *world) run() result {
 		w.now = w.healAt
 		w.heal()
 	}
-	for w.broken == nil && !w.over() && w.now < w.healAt+healTime && w.next() {
+	for w.broken == nil && !w.over() && w.now < w.healAt+w.patience() && w.next() {
 	}
 	for quiet := w.now + quietTime; w.broken == nil && w.now < quiet && w.next(); {
 	}

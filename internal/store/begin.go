@@ -186,8 +186,24 @@ func (db *DB) empty(ctx context.Context, path string) error {
 	if _, err := os.Lstat(path + openSuffix); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if _, err := db.write.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+	if err := emptied(db.write.QueryRowContext(ctx, emptyLog)); err != nil {
 		return fmt.Errorf("open record %s: %w", path, err)
+	}
+	return nil
+}
+
+// emptyLog has SQLite move all that is in the log into the record, and cut the log.
+const emptyLog = "PRAGMA wal_checkpoint(TRUNCATE)"
+
+// emptied takes what [emptyLog] answers. That another process keeps SQLite from it
+// is no error of SQLite's: its row says so.
+func emptied(row *sql.Row) error {
+	var busy, length, moved int
+	if err := row.Scan(&busy, &length, &moved); err != nil {
+		return fmt.Errorf("empty its log: %w", err)
+	}
+	if busy != 0 {
+		return stint.Errorf(stint.Unavailable, "its log cannot be emptied while another process reads the record: end that, and try again")
 	}
 	return nil
 }
@@ -227,14 +243,5 @@ func (db *DB) begin(ctx context.Context, path string) error {
 		return fmt.Errorf("open record: %w", err)
 	}
 	failpoint.Reach("opening.after-mark")
-	return nil
-}
-
-// end says that the record is about to be closed: its log goes away rightly.
-func (db *DB) end() error {
-	if err := unmark(db.path); err != nil {
-		return fmt.Errorf("close record: %w", err)
-	}
-	failpoint.Reach("record.after-removing-mark")
 	return nil
 }

@@ -210,20 +210,25 @@ func (db *DB) RememberStorage(ctx context.Context, location string, id uint64) e
 
 // Close ends the record. Run must have returned. What is in the log goes into
 // the record before the mark of an open record is removed: a process that is killed
-// in between leaves nothing that could be lost unnoticed. A record that has failed is
-// left as it is, as by a process that was killed: what is in its log decides.
+// in between leaves nothing that could be lost unnoticed. A record that has failed, or
+// whose log cannot be emptied, is left as it is, as by a process that was killed: what
+// is in its log decides.
 func (db *DB) Close() error {
 	if err := db.failed(); err != nil {
 		return err
 	}
 	err := db.read.Close()
 	failpoint.Reach("record.before-emptying")
-	_, emptied := db.write.Exec("PRAGMA wal_checkpoint(TRUNCATE)") //nolint:noctx // the process ends, whatever it was told to stop for
+	ended := emptied(db.write.QueryRow(emptyLog)) //nolint:noctx // the process ends, whatever it was told to stop for
 	failpoint.Reach("record.after-emptying")
-	if ended := db.end(); ended != nil { // the log must stay while the mark may
-		return errors.Join(err, emptied, ended)
+	if ended == nil {
+		ended = unmark(db.path)
 	}
-	return errors.Join(err, emptied, db.write.Close())
+	if ended != nil { // the log must stay while the mark may, and the mark while the log is not empty
+		return errors.Join(err, fmt.Errorf("close record %s: %w", db.path, ended))
+	}
+	failpoint.Reach("record.after-removing-mark")
+	return errors.Join(err, db.write.Close())
 }
 
 // TakeOver raises the epoch of the record, and of every execution that is not

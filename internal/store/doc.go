@@ -14,8 +14,8 @@
 // unknown ([stint.Unknown]: the commit itself failed, or the batch could not be
 // written, so the caller must read again what is there). If the disk refused to do
 // something for a commit, such as to sync it, its outcome is known when the record is
-// opened again: until then nothing is committed and no execution is read, and [DB.Run]
-// ends with [ErrFailed].
+// opened again: until then nothing is committed and no execution is loaded, and
+// [DB.Run] ends with [ErrFailed]. Lists still show what was committed before.
 //
 // # Snapshots
 //

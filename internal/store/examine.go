@@ -35,7 +35,7 @@ const copyTries = 20
 // of it is changed. Without one the error wraps fs.ErrNotExist.
 func OpenCopy(ctx context.Context, path, folder string) (*DB, error) {
 	to := filepath.Join(folder, filepath.Base(path))
-	if err := copyRecord(ctx, path, to); err != nil {
+	if err := copyRecord(ctx, path, to, copyWhole); err != nil {
 		return nil, fmt.Errorf("copy record %s: %w", path, err)
 	}
 	return Open(ctx, to)
@@ -43,28 +43,29 @@ func OpenCopy(ctx context.Context, path, folder string) (*DB, error) {
 
 // copyRecord copies a record and its log, the record first. What is moved from
 // the log into the record meanwhile is in the log still, until that begins anew. When
-// it does, or the record is opened or closed, all is copied again.
-func copyRecord(ctx context.Context, path, to string) error {
+// it does, or the record is opened or closed, all is copied again. A process that was
+// killed in the change that made the record has left, instead of a log, a journal of
+// what was there before.
+func copyRecord(ctx context.Context, path, to string, whole copier) error {
 	for range copyTries {
 		before, err := moment(path)
 		if err != nil {
 			return err
 		}
-		err = copyWhole(ctx, path, to)
-		if err == nil {
-			err = copyIfThere(ctx, path+"-wal", to+"-wal")
-		}
-		if err == nil {
-			err = copyIfThere(ctx, path+openSuffix, to+openSuffix)
+		err = whole(ctx, path, to)
+		for _, suffix := range []string{"-journal", "-wal", openSuffix} {
+			if err == nil {
+				err = whole.ifThere(ctx, path+suffix, to+suffix)
+			}
 		}
 		if err != nil {
 			return err
 		}
-		copied, err := moment(to)
+		after, err := moment(path)
 		if err != nil {
 			return err
 		}
-		if bytes.Equal(before, copied) {
+		if bytes.Equal(before, after) {
 			return nil
 		}
 	}
@@ -75,14 +76,17 @@ func copyRecord(ctx context.Context, path, to string) error {
 const logHeader = 32
 
 // moment returns what is another when a log has begun anew, or the record was
-// opened or closed.
+// made, opened or closed.
 func moment(path string) ([]byte, error) {
-	log, err := beginning(path+"-wal", logHeader)
-	if err != nil {
-		return nil, err
+	var all []byte
+	for _, suffix := range []string{"-journal", "-wal", openSuffix} {
+		b, err := beginning(path+suffix, logHeader)
+		if err != nil {
+			return nil, err
+		}
+		all = append(append(all, b...), '/')
 	}
-	mark, err := beginning(path+openSuffix, logHeader)
-	return append(append(log, '/'), mark...), err
+	return all, nil
 }
 
 // beginning returns at most so many bytes of a file; none of one that is not there.
@@ -104,8 +108,12 @@ func beginning(path string, most int) ([]byte, error) {
 	return b[:n+1], err
 }
 
-func copyIfThere(ctx context.Context, path, to string) error {
-	err := copyWhole(ctx, path, to)
+// copier copies one file.
+type copier func(ctx context.Context, path, to string) error
+
+// ifThere has no file be a copy of none.
+func (whole copier) ifThere(ctx context.Context, path, to string) error {
+	err := whole(ctx, path, to)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = os.Remove(to); errors.Is(err, fs.ErrNotExist) {
 			err = nil

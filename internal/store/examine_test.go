@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"io/fs"
 	"os"
@@ -71,6 +72,68 @@ func TestACopyIsOfOneMomentWhileTheRecordIsWritten(t *testing.T) {
 	}
 }
 
+// A log that begins anew while it is copied leaves a copy that begins as the one
+// before and ends as the one after.
+func TestALogThatBeginsAnewWhileItIsCopiedIsCopiedAgain(t *testing.T) {
+	t.Parallel()
+	path, to := filepath.Join(t.TempDir(), "record.db"), filepath.Join(t.TempDir(), "record.db")
+	db := owned(t, path)
+	run(t, db)
+	created(t, db, entry(1, ""))
+	acknowledged := uint64(0)
+	write := func() {
+		t.Helper()
+		for range 20 {
+			done := make(chan error, 1)
+			if err := db.Commit(t.Context(), batch(1, acknowledged, grant(int(acknowledged)+1)), done); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			acknowledged++
+		}
+	}
+	write()
+	logs := 0
+	err := copyRecord(t.Context(), path, to, func(ctx context.Context, from, to string) error {
+		if err := copyWhole(ctx, from, to); err != nil || filepath.Ext(from) != ".db-wal" {
+			return err
+		}
+		if logs++; logs > 1 {
+			return nil
+		}
+		if _, err := db.write.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+			return err
+		}
+		write()
+		before, err := os.ReadFile(to)
+		if err != nil {
+			return err
+		}
+		after, err := os.ReadFile(from)
+		if err != nil {
+			return err
+		}
+		half := min(len(before), len(after)) / 2
+		return os.WriteFile(to, append(before[:half:half], after[half:]...), 0o600)
+	})
+	if err != nil || logs != 2 {
+		t.Fatalf("%v; the log was copied %d times", err, logs)
+	}
+	c, err := Open(t.Context(), to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := c.Load(t.Context(), id(1))
+	if err != nil || l.Version != acknowledged {
+		t.Errorf("%v: the copy is of version %d, %d was acknowledged", err, l.Version, acknowledged)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestACopyIsRefusedAsTheRecordWouldBe(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "record.db")
@@ -97,6 +160,37 @@ func TestACopyIsRefusedAsTheRecordWouldBe(t *testing.T) {
 	}
 	if _, err := OpenCopy(t.Context(), bad, t.TempDir()); !errors.Is(err, ErrDamaged) {
 		t.Errorf("no record: %v", err)
+	}
+}
+
+func TestACopyOfARecordThatWasKilledWhileItWasMadeIsTakenBack(t *testing.T) {
+	t.Parallel()
+	from, to := filepath.Join(t.TempDir(), "record.db"), filepath.Join(t.TempDir(), "record.db")
+	db, err := sql.Open("sqlite", fileName(from))
+	check(t, err)
+	db.SetMaxOpenConns(1)
+	for _, statement := range []string{"PRAGMA cache_size = 1", "BEGIN", "CREATE TABLE t (v TEXT)"} {
+		_, err = db.ExecContext(t.Context(), statement)
+		check(t, err)
+	}
+	for range 100 { // more than its memory holds: they go into the file before the commit
+		_, err = db.ExecContext(t.Context(), "INSERT INTO t VALUES (hex(zeroblob(2000)))")
+		check(t, err)
+	}
+	for _, suffix := range []string{"", "-journal"} {
+		copyFile(t, from+suffix, to+suffix)
+	}
+	check(t, db.Close())
+	before, err := os.ReadFile(to)
+	check(t, err)
+	c, err := OpenCopy(t.Context(), to, t.TempDir())
+	check(t, err)
+	check(t, c.Close())
+	if after, err := os.ReadFile(to); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the record was changed: %v", err)
+	}
+	if n := entries(t, to); n != 0 {
+		t.Errorf("%d entries", n)
 	}
 }
 

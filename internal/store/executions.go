@@ -182,6 +182,18 @@ type Loaded struct {
 	Records  []coord.Record  // that follow it
 }
 
+// Version returns the version of an execution's last record.
+func (db *DB) Version(ctx context.Context, id stint.ExecutionID) (uint64, error) {
+	if err := db.failed(); err != nil {
+		return 0, fmt.Errorf("look up version of %s: %w", id, err)
+	}
+	var version uint64
+	if err := db.read.QueryRowContext(ctx, "SELECT version FROM executions WHERE id = $1", string(id)).Scan(&version); err != nil {
+		return 0, fmt.Errorf("look up version of %s: %w", id, err)
+	}
+	return version, nil
+}
+
 // Load reads one execution.
 func (db *DB) Load(ctx context.Context, id stint.ExecutionID) (Loaded, error) {
 	var l Loaded

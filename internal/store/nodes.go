@@ -16,8 +16,9 @@ import (
 // belongs to one data folder, and a node that joins under it anew has lost the
 // earlier one. The earlier one is refused from then on ([stint.Conflict]), unless
 // it comes under another name. So is every node if the epoch is not the owner's
-// ([stint.Unavailable]), and one that was removed ([stint.Denied]). Whether a
-// node is to be drained is not changed by this.
+// ([stint.Unavailable]), one that was removed ([stint.Denied]), and a start of which a
+// later one is known ([stint.StaleIncarnation]). Whether a node is to be drained is not
+// changed by this.
 func (db *DB) SaveNode(ctx context.Context, epoch stint.Epoch, n stint.Node) (replaced []stint.NodeID, err error) {
 	failpoint.Reach("node.before-commit")
 	err = db.inTx(ctx, func(tx *sql.Tx) error {
@@ -58,8 +59,8 @@ func replace(ctx context.Context, tx *sql.Tx, n stint.Node) (replaced []stint.No
 	return replaced, rows.Err()
 }
 
-// admit refuses a node that a session of another owner, or of another node under
-// its name, has replaced.
+// admit refuses a node that a session of another owner, of another node under its
+// name, or of a later start has replaced.
 func admit(ctx context.Context, tx *sql.Tx, epoch stint.Epoch, n stint.Node) error {
 	var owner uint64
 	if err := tx.QueryRowContext(ctx, "SELECT value FROM facts WHERE name = 'epoch'").Scan(&owner); err != nil {
@@ -69,16 +70,19 @@ func admit(ctx context.Context, tx *sql.Tx, epoch stint.Epoch, n stint.Node) err
 		return fenced(epoch)
 	}
 	var replaced, removed bool
-	err := tx.QueryRowContext(ctx, "SELECT removed, name = $2 AND status = $3 FROM nodes WHERE id = $1", string(n.ID), n.Name, string(stint.NodeLost)).Scan(&removed, &replaced)
+	var latest uint64
+	err := tx.QueryRowContext(ctx, "SELECT removed, name = $2 AND status = $3, incarnation FROM nodes WHERE id = $1", string(n.ID), n.Name, string(stint.NodeLost)).Scan(&removed, &replaced, &latest)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil
 	case err != nil:
 		return err
 	case removed:
-		return stint.Errorf(stint.Denied, "node_removed: node %s was removed from this service; a new data folder makes a new node", n.ID)
+		return stint.Errorf(stint.Denied, "%w", &stint.NodeRemoved{Node: n.ID})
 	case replaced:
 		return stint.Errorf(stint.Conflict, "name_taken: another node has joined under the name %q; give this one another name", n.Name)
+	case stint.Incarnation(latest) > n.Incarnation:
+		return stint.Errorf(stint.Conflict, "%w", &stint.StaleIncarnation{Node: n.ID, Known: stint.Incarnation(latest), Own: n.Incarnation})
 	}
 	return nil
 }

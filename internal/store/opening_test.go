@@ -1,10 +1,13 @@
 package store
 
 import (
+	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"stint"
 )
 
 // A process that gives up while it opens a record that was killed leaves it so
@@ -41,4 +44,67 @@ func TestTheLogOfAKilledRecordIsWrittenAnew(t *testing.T) {
 	if n := entries(t, alone); n != 3 {
 		t.Errorf("%d entries are in the record itself", n)
 	}
+}
+
+// reading returns a connection that keeps reading what the record is at this moment,
+// as another process would, until stop is called.
+func reading(t *testing.T, path string) (stop func()) {
+	t.Helper()
+	db, err := sql.Open("sqlite", fileName(path))
+	check(t, err)
+	db.SetMaxOpenConns(1)
+	_, err = db.ExecContext(t.Context(), "BEGIN")
+	check(t, err)
+	var n int
+	check(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM executions").Scan(&n))
+	return func() { check(t, db.Close()) }
+}
+
+// impatient has a record not wait for who reads it.
+func impatient(t *testing.T, write *sql.DB) {
+	t.Helper()
+	_, err := write.ExecContext(t.Context(), "PRAGMA busy_timeout(0)")
+	check(t, err)
+}
+
+func TestARecordWhoseLogCannotBeEmptiedStaysMarked(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "record.db")
+	db, err := Open(t.Context(), path)
+	check(t, err)
+	_, err = db.TakeOver(t.Context())
+	check(t, err)
+	created(t, db, entry(1, ""))
+	impatient(t, db.write)
+	stop := reading(t, path)
+	if err := db.Close(); stint.CodeOf(err) != stint.Unavailable {
+		t.Errorf("closed while it is read: %v", err)
+	}
+	stop()
+	if _, err := os.Stat(path + openSuffix); err != nil {
+		t.Error(err)
+	}
+	if log, err := os.Stat(path + "-wal"); err != nil || log.Size() == 0 {
+		t.Errorf("its log: %v, %v", log, err)
+	}
+	if n := entries(t, path); n != 1 {
+		t.Errorf("%d entries", n)
+	}
+}
+
+func TestARecordIsNotOpenedBeforeItsLogIsEmptied(t *testing.T) {
+	t.Parallel()
+	path := killed(t, 3)
+	stop := reading(t, path)
+	write, err := open(path, "immediate")
+	check(t, err)
+	write.SetMaxOpenConns(1)
+	impatient(t, write)
+	db := &DB{path: path, write: write}
+	if err := db.empty(t.Context(), path); stint.CodeOf(err) != stint.Unavailable {
+		t.Errorf("while it is read: %v", err)
+	}
+	stop()
+	check(t, db.empty(t.Context(), path))
+	check(t, write.Close())
 }

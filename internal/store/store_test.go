@@ -429,6 +429,10 @@ func TestANodeOfTheSameNameReplacesTheOneThatHadIt(t *testing.T) {
 	if _, err := db.SaveNode(t.Context(), 1, node("n1", "alpha", 3)); stint.CodeOf(err) != stint.Conflict {
 		t.Errorf("the one that was replaced, again: %v", err)
 	}
+	_, err := db.SaveNode(t.Context(), 1, node("n2", "elsewhere", 0))
+	if stale, ok := errors.AsType[*stint.StaleIncarnation](err); !ok || stale.Known != 1 || stint.CodeOf(err) != stint.Conflict {
+		t.Errorf("a start before the one that is known: %v", err)
+	}
 	got, err := db.Nodes(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -85,9 +85,11 @@ type Run struct {
 // without a record, and told in [Events.Dropped]. What is in progress may complete,
 // or save itself, until the grace period ends, and is ended then; if it did not
 // complete it is recorded as interrupted. A later Stop can only shorten the period.
+// One of what waits alone leaves what is in progress as it is.
 type Stop struct {
-	Job   stint.JobID `json:"job"`
-	Grace int64       `json:"grace"` // milliseconds
+	Job     stint.JobID `json:"job"`
+	Grace   int64       `json:"grace"` // milliseconds
+	Waiting bool        `json:"waiting,omitempty"`
 }
 
 // Events tells the agent what the slot's log now holds in addition, in the

@@ -156,7 +156,7 @@ func (q *queue) stop(s *Stop) (dropped []stint.Range) {
 	clear(q.items[len(kept):])
 	q.items = kept
 	switch {
-	case q.current.job == nil || q.current.job.Job != s.Job || q.dropped:
+	case s.Waiting || q.current.job == nil || q.current.job.Job != s.Job || q.dropped:
 	case q.ending != nil:
 		q.ending.stop(time.Duration(s.Grace) * time.Millisecond)
 	default:

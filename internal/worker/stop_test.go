@@ -70,6 +70,24 @@ func TestStopEndsWhatIsInProgressAndTellsWhatItDropped(t *testing.T) {
 	}
 }
 
+func TestWhatWaitsIsGivenBackAloneIfThatIsAsked(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "go")
+	a := start(t, first(sh("echo reporter:status:ready >&2; while [ ! -e "+gate+" ]; do sleep 0.01; done; cat")))
+	a.begin(1, 1, 2, 3)
+	a.send(worker.Message{Stop: &worker.Stop{Job: 1, Waiting: true}})
+	for len(a.drops) == 0 {
+		a.receive()
+	}
+	if d := cmp.Diff([]stint.Range{{From: 2, To: 4}}, a.drops, equal()); d != "" {
+		t.Error(d)
+	}
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a.done(a.await(1), 1)
+}
+
 func TestWhatIsInProgressMayCompleteWithinTheGracePeriod(t *testing.T) {
 	t.Parallel()
 	a := start(t, first(sh("cat; echo reporter:status:ready >&2; sleep 0.2")))

@@ -11,7 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/zeebo/blake3"
 	"golang.org/x/sys/unix"
 
@@ -37,6 +40,8 @@ func allScenes() []scene {
 		{"damage", playDamage},
 		{"fewer", playFewer},
 		{"dismissed", playDismissed},
+		{"swept", playSwept},
+		{"rotation", playRotation},
 		{"bucket", playBucket},
 		{"bucket-suspend", playBucketSuspend},
 	}
@@ -610,6 +615,7 @@ func playBucket(s *stage) {
 	r, _ = s.pipeline("s3://bucket/ended", s.gate())
 	id := s.submit("ended", r)
 	s.completed(id, sceneMaps)
+	s.beginUpload(server, "ended/_stint/"+string(id)+"/part-00000.9")
 	s.bring(id, "the end", func(ctx context.Context, c *client.Client) error {
 		_, err := c.Terminate(ctx, id)
 		return err
@@ -619,6 +625,50 @@ func playBucket(s *stage) {
 		found, _ := filepath.Glob(filepath.Join(server.Dir, "bucket", "ended", "*", "*", "*"))
 		return len(found) == 0
 	})
+	s.finish()
+}
+
+// beginUpload leaves what an agent leaves that dies in the midst of a large part.
+func (s *stage) beginUpload(server *s3test.Server, key string) {
+	s.t.Helper()
+	c, err := minio.NewCore(strings.TrimPrefix(server.Credentials.Endpoint, "http://"), &minio.Options{
+		Creds: credentials.NewStaticV4(server.Credentials.AccessKey, server.Credentials.SecretKey, ""), Region: server.Credentials.Region,
+	})
+	if err == nil {
+		_, err = c.NewMultipartUpload(s.t.Context(), "bucket", key, minio.PutObjectOptions{})
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// playSwept has a service come upon the word about an execution that has ended, whose
+// time is over.
+func playSwept(s *stage) {
+	s.serve(1)
+	b, err := json.Marshal(stint.Ended{Status: stint.Completed, Generation: 2, At: time.Unix(1, 0), Until: time.Unix(2, 0)})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	folder := filepath.Join(s.data, "storage", "saved", "x-aaaaaaaaaaaaaaaa")
+	if err := errors.Join(os.MkdirAll(folder, 0o700), os.WriteFile(filepath.Join(folder, "ended"), b, 0o600)); err != nil {
+		s.t.Fatal(err)
+	}
+	s.await("the word gone", func(context.Context, *client.Client) (bool, error) {
+		_, err := os.Stat(folder)
+		return errors.Is(err, fs.ErrNotExist), nil
+	})
+	s.finish()
+}
+
+// playRotation performs more operations than the log of one slot takes.
+func playRotation(s *stage) {
+	s.serve(1)
+	id := s.submit("rotation", stint.Request{
+		Inputs: []string{"range:1..140000"}, SubsetSize: 1, Output: s.path("out"),
+		Program: stint.Program{Name: "many", Stages: []stint.Stage{{Name: "map", Action: stint.Action{Native: "noop"}, Input: stint.Edge{Kind: stint.FromInput}}}},
+	})
+	s.until(id, stint.Completed)
 	s.finish()
 }
 

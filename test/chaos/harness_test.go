@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -23,6 +22,7 @@ import (
 
 	"stint"
 	"stint/client"
+	"stint/test/harness"
 )
 
 // seedFlag decides what is drawn at random; 0: another one in every run.
@@ -146,11 +146,7 @@ func (s *site) checkNobodyLeft() {
 
 // showLogs shows the ends of what the children of "stint up" printed.
 func (s *site) showLogs() {
-	logs, _ := filepath.Glob(filepath.Join(s.dir, "*", "logs", "*.log"))
-	for _, path := range logs {
-		b, _ := os.ReadFile(path)
-		s.t.Logf("%s:\n%s", path[len(s.dir)+1:], b[max(0, len(b)-4000):])
-	}
+	harness.ShowLogs(s.t, s.dir, filepath.Join("*", "logs", "*.log"))
 }
 
 func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
@@ -158,23 +154,12 @@ func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
 // write writes a file below the test's folder and returns its path.
 func (s *site) write(name, text string) string {
 	s.t.Helper()
-	path := s.path(name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		s.t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		s.t.Fatal(err)
-	}
-	return path
+	return harness.Write(s.t, s.path(name), text)
 }
 
 func (s *site) read(path string) string {
 	s.t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return string(b)
+	return harness.Read(s.t, path)
 }
 
 // elsewhere is the same site with another data folder: another service.
@@ -196,8 +181,7 @@ func (s *site) command(args ...string) *exec.Cmd {
 func (s *site) settle(c *exec.Cmd) {
 	c.Dir = s.dir
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that is killed leaves nothing that runs
-	ours := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "STINT_") })
-	c.Env = append(append(ours, "STINT_DATA="+s.data, "LC_ALL=C"), s.env...)
+	c.Env = append(append(harness.Environ(), "STINT_DATA="+s.data, "LC_ALL=C"), s.env...)
 }
 
 // result is how a command ended and what it printed.
@@ -220,26 +204,15 @@ func (s *site) begin(args ...string) *running {
 
 func (s *site) start(c *exec.Cmd) *running {
 	s.t.Helper()
-	r := &running{cmd: c, out: new(bytes.Buffer), err: new(bytes.Buffer)}
-	r.cmd.Stdout, r.cmd.Stderr = r.out, r.err
-	r.cmd.WaitDelay = time.Second // others may have inherited its pipes
-	if err := r.cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	return r
+	out, err := harness.Start(s.t, c)
+	return &running{cmd: c, out: out, err: err}
 }
 
 // finish waits for the end of a command; one that does not end says where it is.
 func (s *site) finish(r *running) result {
 	s.t.Helper()
-	timeout := time.AfterFunc(patience, func() { _ = r.cmd.Process.Signal(syscall.SIGQUIT) })
-	defer timeout.Stop()
-	err := r.cmd.Wait()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
-		s.t.Fatal(err)
-	}
-	return result{code: r.cmd.ProcessState.ExitCode(), out: r.out.String(), err: r.err.String()}
+	code := harness.Finish(s.t, r.cmd, patience)
+	return result{code: code, out: r.out.String(), err: r.err.String()}
 }
 
 // run runs a command of the executable to its end.
@@ -313,18 +286,7 @@ func (*site) stop(r *running) {
 }
 
 func (s *site) readyNodes() int {
-	r := s.run("node", "list", "--json")
-	var nodes []stint.Node
-	if r.code != 0 || json.Unmarshal([]byte(r.out), &nodes) != nil {
-		return 0
-	}
-	n := 0
-	for _, node := range nodes {
-		if node.Status == stint.NodeReady {
-			n++
-		}
-	}
-	return n
+	return harness.ReadyNodes(s.run("node", "list", "--json").out)
 }
 
 // service returns a client of the site's service; it ends with the test.
@@ -351,15 +313,7 @@ func (s *site) service() (*client.Client, error) {
 // wait returns when done reports true.
 func (s *site) wait(what string, done func() bool) {
 	s.t.Helper()
-	deadline, tick := time.After(patience), time.NewTicker(20*time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-deadline:
-			s.t.Fatalf("waited %v for %s", patience, what)
-		case <-tick.C:
-		}
-	}
+	harness.Wait(s.t, patience, what, done)
 }
 
 // kind is what a process of a site is.
@@ -403,9 +357,8 @@ func (s *site) look(dir string) (process, bool) {
 	if err != nil || pid == os.Getpid() {
 		return process{}, false
 	}
-	b, err := os.ReadFile(filepath.Join(dir, "cmdline"))
-	args := strings.Trim(string(bytes.ReplaceAll(b, []byte{0}, []byte{' '})), " ")
-	if err != nil || !s.owns(dir, args) {
+	args := harness.Commandline(dir)
+	if args == "" || !s.owns(dir, args) {
 		return process{}, false
 	}
 	began, ok := started(dir)

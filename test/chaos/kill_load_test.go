@@ -366,9 +366,13 @@ func (l *load) settle(t *task, x stint.Execution) bool {
 	l.ended.Add(1)
 	switch {
 	case x.Status == stint.Terminated && t.ending:
-		if _, err := os.Stat(output); errors.Is(err, os.ErrNotExist) {
-			return true
-		} // its commit was under way: then it is whole
+		if entries, err := os.ReadDir(output); err == nil && len(entries) == 1 && entries[0].Name() == "_stint" {
+			l.ended.Add(-1)
+			return false // a submission has come since
+		} else if !errors.Is(err, os.ErrNotExist) {
+			l.t.Errorf("%s %s is terminated and has left %s, %v", t.key, t.id, l.tree(output), err)
+		}
+		return true
 	case x.Status != stint.Completed:
 		l.t.Errorf("%s %s is %s: %s", t.key, t.id, x.Status, x.Reason())
 		return true

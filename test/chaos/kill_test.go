@@ -175,6 +175,9 @@ func round(t *testing.T, r *rand.Rand, cycles int) *tally {
 		return nil
 	})
 	defer func() {
+		if t.Failed() {
+			st.showOpen()
+		}
 		cancel()
 		_ = busy.Wait()
 	}()
@@ -386,6 +389,17 @@ func (s *storm) checkEnd() {
 	for _, attempts := range s.ledger.attempts() {
 		s.sums.Performances += len(attempts)
 		s.sums.Again += len(attempts) - 1
+	}
+}
+
+// showOpen shows what the service says of every execution that has not ended.
+func (s *storm) showOpen() {
+	for _, t := range s.open() {
+		s.t.Logf("%s %s is open; in its output: %s", t.key, t.id, s.tree(s.output(t.key)))
+		if t.id != "" {
+			shown, explained := s.run("show", string(t.id)), s.run("explain", string(t.id))
+			s.t.Logf("%s%s%s%s", shown.out, shown.err, explained.out, explained.err)
+		}
 	}
 }
 

@@ -229,6 +229,34 @@ func TestDetachedRunIsFollowedByOtherCommands(t *testing.T) {
 	}
 }
 
+// Only commands that an execution is waited for with say by their exit code how it has ended.
+func TestWhoWatchesIsShownHowItEndedAndWhoRunsGetsItsCode(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	h.up(1)
+	endings := map[string][]string{
+		"failed":             {"run", "--map", "sh -c 'exit 3'", "--attempts", "1", "--input", h.write("in", "a\n"), "--output", "out"},
+		"completed (errors)": {"run", "--map", "sh -c 'exit 3'", "--attempts", "1", "--complete-as-much-as-possible", "--input", h.write("in", "a\n"), "--output", "out2"},
+	}
+	codes := map[string]int{"failed": 1, "completed (errors)": 3}
+	for status, args := range endings {
+		id := strings.TrimSpace(h.ok(append(args, "--detach")...))
+		watched := h.stint("show", id, "--watch")
+		if watched.code != 0 || !strings.Contains(watched.out+watched.err, status) {
+			t.Errorf("show --watch: exit code %d, want 0 and %q: %s%s", watched.code, status, watched.out, watched.err)
+		}
+		lines := strings.Split(strings.TrimSpace(h.ok("show", id, "--watch", "--json")), "\n")
+		if last := document(t, lines[len(lines)-1]); string(last.Status) != status {
+			t.Errorf("show --watch --json ends with %s, want %s", last.Status, status)
+		}
+		contains(t, h.ok("show", id), status)
+		args[len(args)-1] += "-again"
+		if r := h.stint(args...); r.code != codes[status] {
+			t.Errorf("run: exit code %d, want %d: %s", r.code, codes[status], r.err)
+		}
+	}
+}
+
 func TestOperationsAreListed(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)

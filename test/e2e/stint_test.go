@@ -6,12 +6,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,6 +17,7 @@ import (
 	"time"
 
 	"stint"
+	"stint/test/harness"
 )
 
 // binary is the executable under test.
@@ -98,11 +97,7 @@ func (h *home) isSound() {
 
 // showLogs shows the ends of what the children of "stint up" printed.
 func (h *home) showLogs() {
-	logs, _ := filepath.Glob(filepath.Join(h.data, "logs", "*.log"))
-	for _, path := range logs {
-		b, _ := os.ReadFile(path)
-		h.t.Logf("%s:\n%s", filepath.Base(path), b[max(0, len(b)-4000):])
-	}
+	harness.ShowLogs(h.t, h.data, filepath.Join("logs", "*.log"))
 }
 
 func (h *home) path(name string) string { return filepath.Join(h.dir, name) }
@@ -110,23 +105,12 @@ func (h *home) path(name string) string { return filepath.Join(h.dir, name) }
 // write writes a file below the test's folder and returns its path.
 func (h *home) write(name, text string) string {
 	h.t.Helper()
-	path := h.path(name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		h.t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		h.t.Fatal(err)
-	}
-	return path
+	return harness.Write(h.t, h.path(name), text)
 }
 
 func (h *home) read(path string) string {
 	h.t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return string(b)
+	return harness.Read(h.t, path)
 }
 
 func (h *home) command(args ...string) *exec.Cmd {
@@ -138,16 +122,10 @@ func (h *home) command(args ...string) *exec.Cmd {
 // settle gives a command the test's folder, environment and user.
 func (h *home) settle(c *exec.Cmd) {
 	c.Dir = h.dir
-	c.Env = append(append(environ(), "STINT_DATA="+h.data, "LC_ALL=C"), h.env...)
+	c.Env = append(append(harness.Environ(), "STINT_DATA="+h.data, "LC_ALL=C"), h.env...)
 	if h.user != nil {
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: h.user}
 	}
-}
-
-// environ is our environment without variables that are for tests: the program
-// refuses those with its prefix that it does not know.
-func environ() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "STINT_") })
 }
 
 // result is how a command ended and what it printed.
@@ -175,24 +153,14 @@ func (h *home) begin(args ...string) *running {
 
 func (h *home) start(c *exec.Cmd) *running {
 	h.t.Helper()
-	r := &running{cmd: c, out: new(bytes.Buffer), err: new(bytes.Buffer)}
-	r.cmd.Stdout, r.cmd.Stderr = r.out, r.err
-	if err := r.cmd.Start(); err != nil {
-		h.t.Fatal(err)
-	}
-	return r
+	out, err := harness.Start(h.t, c)
+	return &running{cmd: c, out: out, err: err}
 }
 
 func (h *home) finish(r *running) result {
 	h.t.Helper()
-	timeout := time.AfterFunc(patience, func() { _ = r.cmd.Process.Signal(syscall.SIGQUIT) })
-	defer timeout.Stop()
-	err := r.cmd.Wait()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		h.t.Fatal(err)
-	}
-	return result{code: r.cmd.ProcessState.ExitCode(), out: r.out.String(), err: r.err.String()}
+	code := harness.Finish(h.t, r.cmd, patience)
+	return result{code: code, out: r.out.String(), err: r.err.String()}
 }
 
 // ok runs a command that must succeed and returns what it printed.
@@ -241,33 +209,13 @@ func (h *home) awaitNodes(up *running, nodes int) {
 }
 
 func (h *home) readyNodes() int {
-	r := h.stint("node", "list", "--json")
-	var nodes []stint.Node
-	if r.code != 0 || json.Unmarshal([]byte(r.out), &nodes) != nil {
-		return 0
-	}
-	n := 0
-	for _, node := range nodes {
-		if node.Status == stint.NodeReady {
-			n++
-		}
-	}
-	return n
+	return harness.ReadyNodes(h.stint("node", "list", "--json").out)
 }
 
 // wait returns when done reports true.
 func (h *home) wait(what string, done func() bool) {
 	h.t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-deadline:
-			h.t.Fatalf("waited %v for %s", patience, what)
-		case <-tick.C:
-		}
-	}
+	harness.Wait(h.t, patience, what, done)
 }
 
 // process is a running process.
@@ -282,9 +230,8 @@ func (h *home) processes(text string) []process {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	var found []process
 	for _, dir := range dirs {
-		b, err := os.ReadFile(filepath.Join(dir, "cmdline"))
-		args := strings.Trim(string(bytes.ReplaceAll(b, []byte{0}, []byte{' '})), " ")
-		if err != nil || !strings.Contains(args, h.dir) || !strings.Contains(args, text) {
+		args := harness.Commandline(dir)
+		if !strings.Contains(args, h.dir) || !strings.Contains(args, text) {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(dir))
