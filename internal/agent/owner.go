@@ -44,30 +44,52 @@ func readOwnership(ctx context.Context, storage *object.Storage, e stint.Errand)
 	for _, entry := range list {
 		name := strings.TrimPrefix(entry.Key, savedPrefix(e.Execution))
 		if name == endedKey {
-			o.ended = &stint.Ended{}
-			readJSON(ctx, storage, entry.Key, o.ended)
+			if o.ended, err = readEnded(ctx, storage, entry.Key); err != nil {
+				return o, err
+			}
 		}
 		digits, ok := strings.CutPrefix(name, "owner-")
 		n, err := strconv.ParseUint(digits, 10, 64)
 		if !ok || err != nil {
 			continue
 		}
+		b, err := readSmall(ctx, storage, entry.Key)
+		if err != nil {
+			return o, err
+		}
 		var owner stint.Owner
-		readJSON(ctx, storage, entry.Key, &owner)
+		_ = json.Unmarshal(b, &owner) // that it is there says what counts
 		o.claims[n], o.highest = owner, max(o.highest, n)
 	}
 	return o, nil
 }
 
-// readJSON reads a small object of the saved state, as far as it can be read: that
-// it is there says what counts.
-func readJSON(ctx context.Context, storage *object.Storage, key string, into any) {
-	f, err := storage.Get(ctx, key)
-	if err != nil {
-		return
+// readEnded reads the word about an end; nil: it is gone again. What follows from it
+// depends on whose word it is, so one that cannot be understood is waited for.
+func readEnded(ctx context.Context, storage *object.Storage, key string) (*stint.Ended, error) {
+	b, err := readSmall(ctx, storage, key)
+	if err != nil || b == nil {
+		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // only read
-	_ = json.NewDecoder(io.LimitReader(f, 64<<10)).Decode(into)
+	var e stint.Ended
+	if err := json.Unmarshal(b, &e); err != nil {
+		return nil, stint.Errorf(stint.Unavailable, "saved state %s is altered: it does not say how the execution ended: %w", key, err)
+	}
+	return &e, nil
+}
+
+// readSmall reads a small object of the saved state; nil: it is gone since it was
+// listed.
+func readSmall(ctx context.Context, storage *object.Storage, key string) ([]byte, error) {
+	f, err := storage.Get(ctx, key)
+	if stint.CodeOf(err) == stint.NotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, 64<<10))
+	return b, errors.Join(err, f.Close())
 }
 
 // unusedClaim is why an errand waits for the execution's own service, which has
@@ -84,19 +106,19 @@ func (u *unusedClaim) Error() string {
 
 // check refuses an errand of a service that is not the owner of the execution any
 // more: another has claimed a higher generation since. A higher claim of the same
-// service came to nothing, or is about to be recorded: the errand is to be tried
-// again. The first claim is always
-// of the service that the execution was submitted to, and is made late; any other
-// is there as long as the execution is. Without it the execution is over: its end
-// has deleted the claims, this service's or that of another that had taken the
-// execution over.
+// service came to nothing, or is about to be recorded, or a copy of its record has
+// made it: the errand is to be tried again. The first claim is always of the service
+// that the execution was submitted to, and is made when that has recorded that it
+// suspends, as generation 1; any other is there as long as the execution is. Without
+// it the execution is over: its end has deleted the claims, this service's or that of
+// another that had taken the execution over.
 func (o *ownership) check() error {
 	generation := o.errand.Generation
 	if o.ended != nil {
 		o.over = true
 		return nil
 	}
-	if o.highest > max(generation, 1) {
+	if o.highest > generation {
 		if own := o.claims[max(generation, 1)].Service; own != "" && own == o.claims[o.highest].Service {
 			return stint.Errorf(stint.Unavailable, "%w", &unusedClaim{execution: o.errand.Execution, generation: generation, claimed: o.highest})
 		}
@@ -147,6 +169,9 @@ func (o ownership) end(ctx context.Context, written int64) error {
 	}
 	if o.ended == nil || e.Kind == stint.ErrandClear && !o.endedByOther() && o.ended.Status != e.Ended {
 		owner := o.claims[max(e.Generation, 1)]
+		if o.ended != nil { // the commit has deleted the claims
+			owner = stint.Owner{Service: o.ended.Service, Address: o.ended.Address}
+		}
 		now := time.Now().UTC()
 		b, err := json.Marshal(stint.Ended{
 			Status: e.Ended, Generation: e.Generation, Service: owner.Service, Address: owner.Address,

@@ -111,6 +111,27 @@ func TestAClearWaitsForAStorageThatCannotBeRead(t *testing.T) {
 
 // An execution is terminated while, or after, a commit of it is done at a node: when
 // that is cleared, it has no output, and others are told how it has ended.
+// What a word about the end says decides what is done: one that cannot be read is not
+// taken for another's.
+func TestAnEndThatCannotBeReadIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	p, saved, output := claimed(t, "a", "b")
+	commit := stint.Errand{ID: "c", Kind: stint.ErrandCommit, Execution: execX, Output: output, Generation: 2, Stint: 3, Ended: stint.Completed}
+	if r := p.errand(t, commit); r.Error != nil || names(t, saved) != "ended" {
+		t.Fatalf("commit: %v, saved %s", r.Error, names(t, saved))
+	}
+	word := must(os.ReadFile(filepath.Join(saved, "ended")))(t)
+	writeText(t, filepath.Join(saved, "ended"), "")
+	clearing := stint.Errand{ID: "r", Kind: stint.ErrandClear, Execution: execX, Output: output, Generation: 2, Stint: 3, Ended: stint.Terminated}
+	if r := p.errand(t, clearing); r.Error == nil || r.Error.Code != stint.Unavailable || names(t, output) == "nothing" {
+		t.Errorf("clear: %v, there is %s", r.Error, names(t, output))
+	}
+	writeText(t, filepath.Join(saved, "ended"), string(word))
+	if r := p.errand(t, clearing); r.Error != nil || names(t, output) != "nothing" {
+		t.Errorf("clear, when it can be read: %v, there is %s", r.Error, names(t, output))
+	}
+}
+
 func TestAClearTakesBackWhatACommitOfItsStintHasDone(t *testing.T) {
 	t.Parallel()
 	for want, services := range map[string][]string{"nothing": {"a", "a"}, "ended": {"a", "b"}} {
@@ -132,7 +153,7 @@ func TestAClearTakesBackWhatACommitOfItsStintHasDone(t *testing.T) {
 			continue
 		}
 		var ended stint.Ended
-		if err := json.Unmarshal(must(os.ReadFile(filepath.Join(saved, "ended")))(t), &ended); err != nil || ended.Status != stint.Terminated {
+		if err := json.Unmarshal(must(os.ReadFile(filepath.Join(saved, "ended")))(t), &ended); err != nil || ended.Status != stint.Terminated || ended.Service != "b" {
 			t.Errorf("it says %+v, %v", ended, err)
 		}
 	}

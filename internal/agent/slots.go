@@ -110,19 +110,28 @@ func (l *loop) recall(now time.Time) {
 		if s.process == nil || !s.ready || len(s.queue) < 2 || !s.pace.tooLong(now) {
 			continue
 		}
-		s.pace.slowed(now)
-		told := make(map[stint.JobID]bool)
-		for _, h := range s.queue {
-			if told[h.job] {
-				continue
-			}
-			told[h.job] = true
-			select {
-			case s.process.orders <- batch{stop: &worker.Stop{Job: h.job, Waiting: true}}:
-			default: // it takes nothing at all
-			}
+		if s.recall() {
+			s.pace.slowed(now)
 		}
 	}
+}
+
+// recall tells a worker to give back what it has not begun of each job, and reports
+// whether it could be told of all.
+func (s *slot) recall() bool {
+	told := make(map[stint.JobID]bool)
+	for _, h := range s.queue {
+		if told[h.job] {
+			continue
+		}
+		told[h.job] = true
+		select {
+		case s.process.orders <- batch{stop: &worker.Stop{Job: h.job, Waiting: true}}:
+		default: // it takes nothing at all: it is told when it does
+			return false
+		}
+	}
+	return true
 }
 
 // hand gives a worker at most limit ready orders of one job.

@@ -240,7 +240,7 @@ func TestOnlyTheOwnerCommitsAndClears(t *testing.T) {
 		refused    bool
 	}{
 		{"nothing was saved", nil, 0, false},
-		{"its first claim, not recorded", []int{1}, 0, false},
+		{"somebody has suspended what is in progress here", []int{1}, 0, true},
 		{"somebody has resumed since", []int{1, 2}, 1, true},
 		{"somebody has resumed what is not recorded here", []int{1, 2}, 0, true},
 		{"the owner", []int{1, 2, 3}, 3, false},

@@ -388,12 +388,15 @@ func (s *State) countLoad(k int, o *op, by int) {
 			n.moved = s.latest
 		}
 		n.queued += by
+		s.out += by
+		if o.job == 0 { // announced as completed: there is nothing to give back
+			return
+		}
 		st := &s.stages[k]
 		for len(st.waits) <= int(o.node) {
 			st.waits = append(st.waits, 0)
 		}
 		st.waits[o.node] += by
-		s.out += by
 	case begun:
 		s.nodes[o.node].begun += by
 		s.out += by

@@ -38,8 +38,10 @@ func (s *State) result(d *Delta, now int64, r *stint.ErrandResult) {
 		s.record(d, Record{At: now, Status: &StatusRecord{Status: status, Error: err, Bytes: r.Bytes, Settled: true}})
 		s.forgetAll(d, now)
 	case stint.ErrandRecord:
-		if r.Error != nil { // somebody else has claimed it
-			s.stop(d, now, stint.ExecutionFailed, r.Error)
+		if r.Error != nil { // somebody else has claimed it: what is saved and staged is theirs to clear
+			s.cancelAll(d)
+			s.record(d, Record{At: now, Status: &StatusRecord{Status: stint.ExecutionFailed, Error: r.Error, Settled: true}})
+			s.forgetAll(d, now)
 			return
 		}
 		s.cancelAll(d)
@@ -217,6 +219,9 @@ func (s *State) errand() *stint.Errand {
 		e.ID, e.Kind, e.Output = fmt.Sprintf("%s/clear", s.ID()), stint.ErrandClear, s.request.Output
 		if e.Ended, e.Keep = s.status, s.request.Keep; s.status == stint.Terminating {
 			e.Ended = stint.Terminated
+		}
+		if s.status != stint.Terminating || !s.allDone() { // it was not committed: what stands there is of whom this record is a copy
+			e.Stint = 0
 		}
 	default:
 		return nil

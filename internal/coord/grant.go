@@ -54,10 +54,25 @@ func (s *State) due(key opKey, i uint16, now int64) bool {
 	return e.notBefore+avoidFor <= now || !s.shuns(e, i, now)
 }
 
-// isShy reports whether node i is to leave a retry to others which it may get later.
-func (s *State) isShy(key opKey, i uint16, now int64) bool {
+// shyOf returns the nodes that are to leave a retry which may begin to others, and may
+// get it later.
+func (s *State) shyOf(key opKey, now int64) (out []uint16) {
 	e := s.exceptions[key]
-	return (e.avoid == i || slices.Contains(e.cutOff, i)) && !stint.RangesContain(s.avoidedBy(&s.stages[key.stage], i, now), key.op) && !s.due(key, i, now)
+	if e.notBefore+avoidFor <= now {
+		return nil
+	}
+	if s.another(now, e.avoid) {
+		out = append(out, e.avoid)
+	}
+	if len(e.cutOff) > 0 && s.another(now, e.cutOff...) {
+		for _, i := range e.cutOff {
+			if !slices.Contains(out, i) {
+				out = append(out, i)
+			}
+		}
+	}
+	st := &s.stages[key.stage]
+	return slices.DeleteFunc(out, func(i uint16) bool { return stint.RangesContain(s.avoidedBy(st, i, now), key.op) })
 }
 
 // shuns reports whether node i is to leave an operation to others: to any, if it
@@ -216,10 +231,8 @@ func (s *State) Demands(now int64) []Demand {
 				continue
 			}
 			d.Ready++
-			for i := range s.nodes {
-				if i := uint16(i); s.isShy(key, i, now) {
-					shy[i]++
-				}
+			for _, i := range s.shyOf(key, now) {
+				shy[i]++
 			}
 		}
 		if d.Ready > 0 && !s.reachable(k) {

@@ -184,6 +184,9 @@ func errandText(d Dispatch) string {
 	if e.Generation > 0 {
 		text += fmt.Sprintf(" generation=%d", e.Generation)
 	}
+	if e.Kind == stint.ErrandClear && e.Stint > 0 {
+		text += fmt.Sprintf(" takes back stint=%d", e.Stint)
+	}
 	return text
 }
 

@@ -445,7 +445,7 @@ func (d *drive) clearTheWay(r *stint.ErrandResult) {
 	if r.Claimed == 0 || d.state == nil {
 		return
 	}
-	if r.Claimed == d.foreign.Load() {
+	if d.foreign.CompareAndSwap(r.Claimed, 0) { // it is looked at anew if it is in the way once more
 		r.Error = stint.Errorf(stint.Conflict, "owned_elsewhere: execution %s is owned in generation %d by a service with a copy of this one's record, this was asked for in generation %d", d.id, r.Claimed, d.state.Generation())
 		return
 	}

@@ -463,7 +463,7 @@ func (n *node) checkOwner(ctx context.Context, e stint.Errand, result *stint.Err
 	}
 	for _, there := range list {
 		digits, ok := strings.CutPrefix(there.Key, "saved/"+string(e.Execution)+"/owner-")
-		if generation, err := strconv.ParseUint(digits, 10, 64); ok && err == nil && generation > max(e.Generation, 1) {
+		if generation, err := strconv.ParseUint(digits, 10, 64); ok && err == nil && generation > e.Generation {
 			if n.serviceOf(ctx, e, generation) == n.serviceOf(ctx, e, max(e.Generation, 1)) {
 				result.Claimed = generation
 				return stint.Errorf(stint.Unavailable, "generation %d is claimed and not used", generation)

@@ -163,6 +163,9 @@ func (s *Server) claim(ctx context.Context, h home, id stint.ExecutionID, genera
 	if read != nil || other.Word == owner.Word {
 		return read
 	}
+	if ours, err := s.made(ctx, id, other); err != nil || ours { // it was given up, and has come all the same
+		return errors.Join(err, stint.Errorf(stint.Unknown, "generation %d of execution %s was claimed by an earlier try of this service", generation, id))
+	}
 	return s.ownedElsewhere(h, id, other)
 }
 
@@ -172,7 +175,7 @@ func (s *Server) made(ctx context.Context, id stint.ExecutionID, o stint.Owner) 
 	if o.Service != s.serviceName() || o.Word == "" {
 		return o.Service == s.serviceName(), nil
 	}
-	return s.DB.Claimed(ctx, id, o.Word)
+	return s.DB.Claimed(ctx, s.epoch, id, o.Word)
 }
 
 // withdraw takes back a claim of this service under which nothing was done.
@@ -270,15 +273,19 @@ func (d *drive) withdrawUnused(ctx context.Context, generation uint64) error {
 		return err
 	}
 	o, err := h.ownership(ctx, d.id)
-	if err != nil || o.owner.Generation <= was.generation {
-		return err
-	}
-	ours, err := d.server.made(ctx, d.id, o.owner)
 	if err != nil {
 		return err
 	}
-	if !ours {
+	ours, err := d.server.made(ctx, d.id, o.owner)
+	switch {
+	case err != nil:
+		return err
+	case o.owner.Generation > was.generation && !ours:
 		d.foreign.Store(o.owner.Generation)
+		return nil
+	}
+	d.foreign.Store(0)
+	if o.owner.Generation <= was.generation {
 		return nil
 	}
 	return d.server.withdraw(ctx, h, d.id, o.owner.Generation)

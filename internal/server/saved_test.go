@@ -334,3 +334,44 @@ func TestWhatHasEndedElsewhereIsNotClaimedForTheFirstTimeAgain(t *testing.T) {
 		t.Errorf("something it stands on is there: %v", err)
 	}
 }
+
+// A process whose time is over leaves the claim that the one after it has made, and
+// goes on from.
+func TestAClaimOfTheProcessThatHasTakenOverStays(t *testing.T) {
+	t.Parallel()
+	list, h, _ := services(t, 1)
+	before := list[0]
+	after := &Server{service: before.service, StorageURL: before.StorageURL, Storage: before.Storage, DB: before.DB}
+	after.Ready()
+	var err error
+	if after.epoch, err = after.DB.TakeOver(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := after.claim(t.Context(), h, someID, 2); err != nil {
+		t.Fatal(err)
+	}
+	if err := before.withdraw(t.Context(), h, someID, 2); err != nil {
+		t.Error(err)
+	}
+	if o, err := h.ownership(t.Context(), someID); err != nil || o.owner.Generation != 2 {
+		t.Fatalf("%v: generation %d", err, o.owner.Generation)
+	}
+	if err := after.withdraw(t.Context(), h, someID, 2); err != nil {
+		t.Error(err)
+	}
+	if o, err := h.ownership(t.Context(), someID); err != nil || o.owner.Generation != 0 {
+		t.Errorf("%v: generation %d, after its own has withdrawn it", err, o.owner.Generation)
+	}
+}
+
+// A claim that was given up and has come all the same is nobody else's.
+func TestAClaimOfAnEarlierTryIsNoOtherOwner(t *testing.T) {
+	t.Parallel()
+	list, h, _ := services(t, 1)
+	if err := list[0].claim(t.Context(), h, someID, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := list[0].claim(t.Context(), h, someID, 1); stint.CodeOf(err) != stint.Unknown {
+		t.Errorf("%s: %v", stint.CodeOf(err), err)
+	}
+}

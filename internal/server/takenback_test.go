@@ -5,8 +5,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"stint"
+	"stint/internal/server"
 )
 
 // stuckSuspend has an execution suspend that does not get to its end, as its node
@@ -137,4 +139,65 @@ func TestACopyOfTheRecordLeavesTheClaimsOfTheOriginal(t *testing.T) {
 	r = s.serve(nil)
 	n.attach(r)
 	r.awaitStatus(id, stint.Completed)
+}
+
+// What the original has suspended since it was copied stays its own, however the copy
+// is told to go on or to end.
+func TestACopyOfTheRecordLeavesWhatTheOriginalHasSaved(t *testing.T) {
+	t.Parallel()
+	for what, ask := range map[string]func(*running, stint.ExecutionID) error{
+		"suspend": func(r *running, id stint.ExecutionID) error {
+			_, err := r.Suspend(r.t.Context(), id, stint.SuspendRequest{})
+			return err
+		},
+		"terminate": func(r *running, id stint.ExecutionID) error {
+			_, err := r.Terminate(r.t.Context(), id)
+			return err
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			r := s.serve(nil)
+			n := s.node("a").attach(r)
+			id := r.mapped(s, n, 10)
+			r.stop()
+			n.detach()
+			record, err := os.ReadFile(s.record)
+			check(t, err)
+			r = s.serve(nil)
+			n.attach(r)
+			r.suspend(id)
+			r.stop()
+			n.detach()
+			saved, original := s.saved(id), s.record
+			s.record = s.path("copy.db")
+			check(t, os.WriteFile(s.record, record, 0o600))
+			r = s.serve(func(sv *server.Server) { sv.AwayAfter, sv.LostAfter = time.Second/4, time.Second/2 })
+			m := s.node("b")
+			m.with(func() { m.upTo = 0 })
+			m.attach(r)
+			r.eventually("the first node is lost", func() bool {
+				doc, err := r.Show(t.Context(), id)
+				return err == nil && doc.Operations.Completed == 0
+			})
+			check(t, ask(r, id))
+			r.eventually("the copy has ended it", func() bool {
+				doc, err := r.Show(t.Context(), id)
+				return err == nil && doc.Status.Final()
+			})
+			got := s.saved(id)
+			if slices.ContainsFunc(saved, func(name string) bool { return !slices.Contains(got, name) }) {
+				t.Errorf("saved %v, was %v", got, saved)
+			}
+			r.stop()
+			m.detach()
+			s.record = original
+			r = s.serve(nil)
+			n.work()
+			n.attach(r)
+			r.mustResume(id, stint.ResumeRequest{})
+			r.awaitStatus(id, stint.Completed)
+		})
+	}
 }

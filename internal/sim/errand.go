@@ -112,7 +112,7 @@ func (a *agentProcess) asOwner(e stint.Errand, act func(*run, *stint.ErrandResul
 	w.passes(ownersErrand(e.Kind), a.machine.service, a.machine)
 	w.storage.do(func() *stint.Error {
 		highest, _ := w.storage.owner(e.Execution)
-		if highest != nil && highest.generation > max(e.Generation, 1) {
+		if highest != nil && highest.generation > e.Generation {
 			if highest.service == a.machine.service {
 				result.Claimed = highest.generation
 				result.Error = stint.Errorf(stint.Unavailable, "generation %d is claimed and not used", highest.generation)

@@ -14,8 +14,8 @@ import (
 // the owner's ([stint.Unavailable]).
 func (db *DB) SaveClaim(ctx context.Context, epoch stint.Epoch, id stint.ExecutionID, word string) error {
 	failpoint.Reach("claim-word.before-commit")
-	res, err := db.exec(ctx, `INSERT INTO claims (execution, word)
-		SELECT $1, $2 FROM facts WHERE name = 'epoch' AND value = $3`, string(id), word, uint64(epoch))
+	res, err := db.exec(ctx, `INSERT INTO claims (execution, word, epoch)
+		SELECT $1, $2, value FROM facts WHERE name = 'epoch' AND value = $3`, string(id), word, uint64(epoch))
 	failpoint.Reach("claim-word.after-commit")
 	if err != nil {
 		return fmt.Errorf("save a claim of %s: %w", id, err)
@@ -27,10 +27,12 @@ func (db *DB) SaveClaim(ctx context.Context, epoch stint.Epoch, id stint.Executi
 }
 
 // Claimed reports whether the claim with this word was made from this record, or one
-// that it is a copy of.
-func (db *DB) Claimed(ctx context.Context, id stint.ExecutionID, word string) (bool, error) {
+// that it is a copy of, by the owner of an epoch or of one before. One of a later epoch
+// is in use by whoever has taken over.
+func (db *DB) Claimed(ctx context.Context, epoch stint.Epoch, id stint.ExecutionID, word string) (bool, error) {
 	var made bool
-	err := db.read.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM claims WHERE execution = $1 AND word = $2)", string(id), word).Scan(&made)
+	err := db.read.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM claims WHERE execution = $1 AND word = $2 AND epoch <= $3)",
+		string(id), word, uint64(epoch)).Scan(&made)
 	if err != nil {
 		return false, fmt.Errorf("read the claims of %s: %w", id, err)
 	}
