@@ -145,7 +145,7 @@ func Codes() []Meaning {
 		{PartDamaged, Lost, "a part of an output is not what it was", runAgain},
 		{SuccessMissing, Lost, "a whole output has no _SUCCESS", "create the empty file _SUCCESS beside the manifest"},
 		{SuccessUnfounded, Lost, "there is a _SUCCESS, and the output is not whole", "remove _SUCCESS"},
-		{CommitLeft, Lost, "the mark of a commit that has ended is still there: no other output can take the place", "remove _commit from the execution's folder in _stint, or from _stint itself in a bucket"},
+		{CommitLeft, Lost, "the mark of a commit that has ended is still there: in a folder, no other output can take the place", "remove _commit from the execution's folder in _stint, or from _stint itself in a bucket"},
 		{BlocksLeft, Leftover, "a node keeps output of an execution that does not need it there", mayRemove},
 		{WorkLeft, Leftover, "a node keeps working folders of an execution that is not performed there", mayRemove},
 		{SavedLeft, Leftover, "storage keeps saved state of an execution that is over", mayRemove},

@@ -99,6 +99,10 @@ func (b bucket) client() (*minio.Core, error) {
 	return c, nil
 }
 
+// versionToDelete is the key of a context's value: the ETag without which nothing is
+// deleted. The client has no option for that, and signs no such header; none has to be.
+type versionToDelete struct{}
+
 // bucketTransport gives requests for which a server copies or joins what it has
 // more time to answer: it may do all of the work before it says anything.
 type bucketTransport struct{ others, working *http.Transport }
@@ -112,6 +116,10 @@ func newBucketTransport() bucketTransport {
 
 // RoundTrip implements [http.RoundTripper].
 func (t bucketTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if version, ok := r.Context().Value(versionToDelete{}).(string); ok && r.Method == http.MethodDelete {
+		r = r.Clone(r.Context())
+		r.Header.Set("If-Match", `"`+version+`"`)
+	}
 	if r.Method == http.MethodPost || r.Header.Get("X-Amz-Copy-Source") != "" {
 		return t.working.RoundTrip(r)
 	}
@@ -399,6 +407,17 @@ func (b bucket) remove(ctx context.Context, keys ...string) error {
 		}
 	}
 	return nil
+}
+
+// removeVersion deletes a key while it has a version; if it has another, that is a
+// Conflict. A server that does not know the condition deletes what is there: it
+// ignores it, or refuses it and is asked without.
+func (b bucket) removeVersion(ctx context.Context, key, etag string) error {
+	err := b.remove(context.WithValue(ctx, versionToDelete{}, etag), key)
+	if answer, ok := errors.AsType[minio.ErrorResponse](err); ok && (answer.StatusCode == http.StatusNotImplemented || answer.StatusCode == http.StatusBadRequest) {
+		return b.remove(ctx, key)
+	}
+	return err
 }
 
 // abortUploads gives up uploads below a prefix that nobody has ended.

@@ -108,6 +108,7 @@ func (o outputPrefix) isFinished(ctx context.Context, m Manifest) (bool, error) 
 // put takes the place from any state to the output. It looks again after every
 // change that decides whose commit goes on.
 func (o outputPrefix) put(ctx context.Context, in intent, overwrite bool) error {
+	copied := false // by this call
 	for range commitTries {
 		if err := step(ctx); err != nil {
 			return err
@@ -130,28 +131,44 @@ func (o outputPrefix) put(ctx context.Context, in intent, overwrite bool) error 
 		if err != nil {
 			return err
 		}
-		if b.isOf(o.execution) && b.equal(in) {
-			err = o.act(ctx, b)
+		if b.isOf(o.execution) && b.equal(in) && b.Manifest.isSameTurn(in.Manifest) {
+			var some bool
+			some, err = o.act(ctx, b)
+			copied = copied || some
 		} else {
 			err = o.begin(ctx, in, t, b, overwrite)
 		}
 		if err != nil && !o.endedMeanwhile(ctx, in.Manifest, err) {
-			return errors.Join(err, o.tidyUp(ctx, err))
+			var made []string
+			if copied {
+				made = partNames(in.Manifest.Parts)
+			}
+			return errors.Join(err, o.tidyUp(ctx, made))
 		}
 	}
 	return stint.Errorf(stint.Unavailable, "output %q: others change it all the time", o)
 }
 
-// tidyUp clears what a commit has made that came after its execution was cleared.
-func (o outputPrefix) tidyUp(ctx context.Context, err error) error {
-	if stint.CodeOf(err) != stint.Lost {
-		return nil
-	}
+// tidyUp clears what a commit has made that came after its execution was cleared, or
+// went on meanwhile. The parts that it has copied since are nobody's if nothing says
+// that a commit is going on here, or has ended.
+func (o outputPrefix) tidyUp(ctx context.Context, made []string) error {
 	open, err := o.exists(ctx, o.staged(openName))
 	if err != nil || open {
 		return err
 	}
-	return o.clear(ctx, Turn{Execution: o.execution})
+	if err := o.clear(ctx, Turn{Execution: o.execution}); err != nil || len(made) == 0 {
+		return err
+	}
+	t, err := o.readTop(ctx)
+	if err != nil || t.etag != "" {
+		return err
+	}
+	b, err := o.readBegun(ctx)
+	if err != nil || b.etag != "" {
+		return err
+	}
+	return o.removeNamed(ctx, made, o.at)
 }
 
 // outrun says that somebody else has changed what was looked at: look again.
@@ -286,43 +303,47 @@ func minus(list, in []string) []string {
 	return out
 }
 
-// act takes the place from the intent to the manifest.
-func (o outputPrefix) act(ctx context.Context, b begun) error {
+// act takes the place from the intent to the manifest. It says whether it has begun
+// to copy parts.
+func (o outputPrefix) act(ctx context.Context, b begun) (copied bool, err error) {
 	failpoint.Reach("bucket-output.after-intent")
 	free, err := o.takeTop(ctx, b)
 	if err != nil {
-		return err
+		return false, err
+	}
+	if err := o.checkNotCleared(ctx); err != nil { // who clears deletes _staging before it looks for marks
+		return false, err
 	}
 	failpoint.Reach("bucket-output.before-parts")
 	if err := o.removeNamed(ctx, b.Unstage, o.staged); err != nil {
-		return err
+		return false, err
 	}
 	if err := o.copyParts(ctx, b); err != nil {
-		return err
+		return true, err
 	}
 	failpoint.Reach("bucket-output.after-parts")
 	if err := o.removeNamed(ctx, b.Remove, o.at); err != nil {
-		return err
+		return true, err
 	}
 	if err := o.checkParts(ctx, b.Manifest.Parts); err != nil {
-		return &stint.Error{Code: stint.Unavailable, Message: "what was copied is not there", Err: err}
+		return true, &stint.Error{Code: stint.Unavailable, Message: "what was copied is not there", Err: err}
 	}
 	if now, err := o.readBegun(ctx); err != nil || now.etag != b.etag {
-		return orElse(err, stint.Errorf(stint.Unknown, "output %q: another call has ended the commit", o))
+		return true, orElse(err, stint.Errorf(stint.Unknown, "output %q: another call has ended the commit", o))
 	}
 	if err := step(ctx); err != nil {
-		return err
+		return true, err
 	}
 	data, err := encodeJSON(b.Manifest)
 	if err != nil {
-		return err
+		return true, err
 	}
 	failpoint.Reach("bucket-output.before-manifest")
 	if _, err = o.write(ctx, o.at(manifestName), data, free); err != nil {
-		return o.outrun(err)
+		return true, o.outrun(err)
 	}
 	failpoint.Reach("bucket-output.after-manifest")
-	return step(ctx)
+	return true, step(ctx)
 }
 
 func orElse(err, other error) error {
@@ -332,9 +353,18 @@ func orElse(err, other error) error {
 	return other
 }
 
+// checkNotCleared refuses to go on with a commit of which nothing is staged any more.
+func (o outputPrefix) checkNotCleared(ctx context.Context) error {
+	open, err := o.exists(ctx, o.staged(openName))
+	if err == nil && !open {
+		err = stint.Errorf(stint.Lost, "output %q: nothing is staged by %s", o, o.execution)
+	}
+	return err
+}
+
 // takeTop puts a mark where the manifest will be, in place of that of an output that
 // is replaced, which is none any more. It returns the condition under which the
-// manifest is written: while this very mark is there, which clearing removes.
+// manifest is written: while this very mark is there, which clearing replaces.
 func (o outputPrefix) takeTop(ctx context.Context, b begun) (condition, error) {
 	t, err := o.readTop(ctx)
 	switch {
@@ -345,7 +375,12 @@ func (o outputPrefix) takeTop(ctx context.Context, b begun) (condition, error) {
 	case t.isOf(o.execution) && t.manifest.equal(b.Manifest):
 		return condition{}, stint.Errorf(stint.Unknown, "output %q: another call has ended the commit", o)
 	case t.etag != "" && t.etag != b.Replaces:
-		return condition{}, stint.Errorf(stint.Conflict, "output %q: somebody else has put %s there", o, manifestName)
+		if free, err := o.isFree(ctx, t); err != nil || !free {
+			return condition{}, orElse(err, stint.Errorf(stint.Conflict, "output %q: somebody else has put %s there", o, manifestName))
+		}
+	}
+	if err := o.checkNotCleared(ctx); err != nil { // no mark is left behind
+		return condition{}, err
 	}
 	failpoint.Reach("bucket-output.before-taking-manifest")
 	if err := o.removeSuccess(ctx, b); err != nil {
@@ -477,7 +512,20 @@ func (o outputPrefix) keepSuccess(ctx context.Context, m Manifest) error {
 	if err != nil || t.isOf(m.Execution) && t.manifest.equal(m) || t.isWhole() {
 		return err
 	}
-	return o.remove(ctx, o.at(successName))
+	return o.dropSuccess(ctx)
+}
+
+// dropSuccess removes _SUCCESS, and gives it back to a whole output that has come
+// meanwhile.
+func (o outputPrefix) dropSuccess(ctx context.Context) error {
+	if err := errors.Join(o.remove(ctx, o.at(successName)), step(ctx)); err != nil {
+		return err
+	}
+	t, err := o.readTop(ctx)
+	if err != nil {
+		return err
+	}
+	return o.putSuccess(ctx, t.isWhole())
 }
 
 // putSuccess writes _SUCCESS if it is wanted and not there.
@@ -517,16 +565,22 @@ func (o outputPrefix) removeStaged(ctx context.Context) error {
 
 // removeBegun removes the intent, if it is of this execution.
 func (o outputPrefix) removeBegun(ctx context.Context) error {
-	b, err := o.readBegun(ctx)
-	if err != nil || !b.isOf(o.execution) {
-		return err
+	for range commitTries {
+		b, err := o.readBegun(ctx)
+		if err != nil || !b.isOf(o.execution) {
+			return err
+		}
+		if err := o.removeVersion(ctx, o.commitKey(), b.etag); stint.CodeOf(err) != stint.Conflict {
+			return err
+		}
 	}
-	return o.remove(ctx, o.commitKey())
+	return stint.Errorf(stint.Unavailable, "output %q: others change it all the time", o)
 }
 
 // clear removes what the execution has staged, what a commit that has not come to its
 // manifest has made, and the output of a turn. First of all nothing can be staged any
-// more, by which a commit that comes later knows that it has no place.
+// more: a commit looks for that before it puts its mark, and again when it has it, and
+// of one that has looked, the mark is replaced here.
 func (o outputPrefix) clear(ctx context.Context, undo Turn) error {
 	if err := o.remove(ctx, o.staged(openName)); err != nil {
 		return err
@@ -554,30 +608,55 @@ func (o outputPrefix) clear(ctx context.Context, undo Turn) error {
 	return o.removeBegun(ctx)
 }
 
-// takeBack puts a mark in place of the manifest of an output of a turn, which is none
-// any more then. The mark says which parts are to go.
+// takeBack puts a mark of its own in place of the manifest of an output of a turn, and
+// of a mark that a commit of the execution has put, which can write no manifest then.
+// The mark says which parts are to go.
 func (o outputPrefix) takeBack(ctx context.Context, undo Turn) error {
-	t, err := o.readTop(ctx)
-	if err != nil || t.etag == "" || !t.manifest.isOf(undo) {
-		return err
+	for range commitTries {
+		t, err := o.readTop(ctx)
+		stands := t.etag != "" && t.manifest.isOf(undo)
+		if err != nil || !stands && t.replacing != o.execution {
+			return err
+		}
+		remove := t.remove
+		if stands {
+			remove = partNames(t.manifest.Parts)
+			if err := errors.Join(o.remove(ctx, o.at(successName)), step(ctx)); err != nil {
+				return err
+			}
+		}
+		_, err = o.putMark(ctx, t, remove)
+		if err == nil {
+			return o.dropSuccess(ctx) // the commit may have written it meanwhile
+		}
+		if stint.CodeOf(err) != stint.Conflict {
+			return err
+		}
+		if t, err = o.readTop(ctx); err != nil {
+			return err
+		}
+		if t.isWhole() && !t.manifest.isOf(undo) {
+			return o.putSuccess(ctx, stands)
+		}
 	}
-	if err := errors.Join(o.remove(ctx, o.at(successName)), step(ctx)); err != nil {
-		return err
-	}
-	_, err = o.putMark(ctx, t, partNames(t.manifest.Parts))
-	return errors.Join(o.outrun(err), step(ctx))
+	return stint.Errorf(stint.Unavailable, "output %q: others change it all the time", o)
 }
 
 // removeMarked removes a mark of the execution, and the parts that it names.
 func (o outputPrefix) removeMarked(ctx context.Context) error {
-	t, err := o.readTop(ctx)
-	if err != nil || t.replacing != o.execution {
-		return err
+	for range commitTries {
+		t, err := o.readTop(ctx)
+		if err != nil || t.replacing != o.execution {
+			return err
+		}
+		if err := o.removeNamed(ctx, t.remove, o.at); err != nil {
+			return err
+		}
+		if err := o.removeVersion(ctx, o.at(manifestName), t.etag); stint.CodeOf(err) != stint.Conflict {
+			return err
+		}
 	}
-	if err := o.removeNamed(ctx, t.remove, o.at); err != nil {
-		return err
-	}
-	return o.remove(ctx, o.at(manifestName))
+	return stint.Errorf(stint.Unavailable, "output %q: others change it all the time", o)
 }
 
 // retreat takes back a commit that has begun, unless it has come to its manifest.

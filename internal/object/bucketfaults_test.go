@@ -108,6 +108,12 @@ func TestBucketsInTrouble(t *testing.T) {
 		"a commit that was outrun neither replaces nor mixes": outrunCommit,
 		"a commit that was outrun leaves what came after":     outrunByAnother,
 		"a commit that was cleared makes no output":           clearedMeanwhile,
+		"a commit and a clear at once leave nothing":          clearedAtOnce,
+		"a late commit deletes nothing of another":            lateLeavesOthers,
+		"a server that deletes under no condition will do":    clearsWithoutCondition,
+		"a manifest names the turn that wrote it":             intentOfItsTurn,
+		"the mark of one that is over is in nobody's way":     markOfTheEnded,
+		"who deletes _SUCCESS too late gives it back":         successOfAnother,
 		"what is cleared is gone after death at any request":  clearedAfterDeath,
 		"a list with many folders is had in pieces":           listsInPieces,
 	} {

@@ -103,14 +103,23 @@
 //
 // Two calls of one commit do the same with the same objects. What decides, steps 3,
 // 4 and 7, succeeds once; a call that was held up finds its sources gone and looks
-// again. [Access.Clear] deletes _staging first, so that a commit which comes later has
-// nothing to copy, and clears up after itself. It puts a mark, which names the parts, in
-// place of the manifest of its own turn. Of a commit between steps 3 and 7 it deletes
+// again. [Access.Clear] deletes _staging first. A commit looks for that before it puts its
+// mark and again when it has it; without it, it ends and clears up after itself. Then a clear
+// puts a mark of its own, which names the parts, in place of the manifest of its own turn,
+// and of a mark that a commit of the execution has put: so step 7 of a call that was held up
+// has none to replace. Of a commit between steps 3 and 7 it deletes
 // the names that that has made, unless a manifest stands there that it has not replaced,
-// which gets _SUCCESS back if step 4 has deleted that; then its marks, so that step 7
-// of a call that was held up has none to replace. What is left of an execution that has
+// which gets _SUCCESS back if step 4 has deleted that; then its marks, each in
+// its version. What is left of an execution that has
 // nothing staged is in nobody's way. An output that lacks something keeps what is staged, and a later commit
 // replaces its manifest as that of any other.
+//
+// Names of parts and _SUCCESS are deleted under no condition. So a call of an execution that
+// is over, which sleeps between looking and deleting for as long as another execution's whole commit
+// takes, can delete parts of that output. As long as something is staged, nobody
+// else commits; so this takes a late commit and a clear of one execution at once, or two
+// clears, and a third that commits. The manifest stays and tells of it. A server that does not know
+// If-Match of a delete can lose that manifest, too.
 //
 // # System storage
 //

@@ -13,6 +13,10 @@ import (
 	"stint/internal/failpoint"
 )
 
+// probeTries is how often a folder may go away under a probe: where none can be made, it
+// is not found either.
+const probeTries = 100
+
 // probe creates the staging folder and tries what a commit does.
 func (o outputFolder) probe(ctx context.Context, overwrite bool) error {
 	if err := o.checkKind(); err != nil {
@@ -29,15 +33,19 @@ func (o outputFolder) probe(ctx context.Context, overwrite bool) error {
 	if err := checkFree(o.dir, c, overwrite); err != nil && !begun {
 		return err
 	}
-	made, err := makeFolders(o.dir)
-	if err == nil {
-		err = o.probeStaging(ctx)
-	}
-	if err != nil {
+	for try := 1; ; try++ {
+		made, err := makeFolders(o.dir)
+		if err == nil {
+			err = o.probeStaging(ctx)
+		}
+		if err == nil {
+			return nil
+		}
 		removeFolders(made)
-		return err
+		if stint.CodeOf(err) != stint.NotFound || try == probeTries || ctx.Err() != nil {
+			return err
+		} // who clears the location for another execution has removed the folder while it was empty
 	}
-	return nil
 }
 
 // hasBegun reports whether what lies in the folder is of an unfinished commit of

@@ -21,10 +21,23 @@ func (m Manifest) precedes(later Manifest) bool {
 	return m.Execution == later.Execution && cmp.Or(cmp.Compare(m.Generation, later.Generation), cmp.Compare(m.Stint, later.Stint)) < 0
 }
 
+// isSameTurn reports whether two outputs of an execution are of one commit.
+func (m Manifest) isSameTurn(n Manifest) bool {
+	return m.Generation == n.Generation && m.Stint == n.Stint
+}
+
 // isOf reports whether an output was committed in a turn: by its owner, or by an
-// earlier one whose commit came late.
+// earlier one whose commit came late. That of an earlier one that lacks something was
+// what its stint has come to, perhaps: the next owner numbers its stints alike. It is
+// of the turn only if it does not say who its owner was.
 func (m Manifest) isOf(t Turn) bool {
-	return t.Stint > 0 && m.Execution == t.Execution && m.Stint == t.Stint && m.Generation <= t.Generation
+	if t.Stint == 0 || m.Execution != t.Execution || m.Stint != t.Stint {
+		return false
+	}
+	if m.isIncomplete() && m.Generation > 0 {
+		return m.Generation == t.Generation
+	}
+	return m.Generation <= t.Generation
 }
 
 // refuseEarlier refuses a commit after which another of the execution has begun, or

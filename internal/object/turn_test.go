@@ -90,6 +90,26 @@ func ruleEarlierTurn(t *testing.T, g ground) {
 	g.checkIs(t, "out", ours, "one\n", "two\n", "three\n")
 }
 
+// rulePartialKept: an output that lacks something is taken back by its very turn, not
+// by that of a later owner, which numbers its stints alike.
+func rulePartialKept(t *testing.T, g ground) {
+	t.Helper()
+	parts := g.stage(t, "out", ours, "one\n")
+	made := Turn{Execution: ours, Generation: 2, Stint: 3}
+	check(t, g.commitIn(t, made, parts, lacking("map-1")))
+	later := made
+	later.Generation = 3
+	check(t, g.access.Clear(t.Context(), g.root+"/out", later))
+	m, err := g.access.ReadManifest(t.Context(), g.root+"/out")
+	if err != nil || m.Generation != 2 || !m.isIncomplete() {
+		t.Errorf("after a later owner has cleared: %+v, %v", m, err)
+	}
+	check(t, g.access.Clear(t.Context(), g.root+"/out", made))
+	if left := g.found(t, ""); len(left) > 0 {
+		t.Errorf("left %v", left)
+	}
+}
+
 func TestAnOutputThatIsTakenBackIsWholeOrNone(t *testing.T) {
 	t.Parallel()
 	turn := Turn{Execution: ours, Stint: 1}
