@@ -172,6 +172,10 @@ func bucketCode(err error) stint.Code {
 	switch answer.Code {
 	case "ExpiredToken", "ExpiredTokenException", "RequestTimeTooSkewed", "SlowDown", "RequestTimeout", "ConditionalRequestConflict", "OperationAborted":
 		return stint.Unavailable
+	case "NoSuchKey": // of one of several keys, which has no status of its own
+		return stint.NotFound
+	case "AccessDenied":
+		return stint.Denied
 	}
 	return statusCode(answer.StatusCode)
 }

@@ -20,6 +20,7 @@ func TestAnswersOfBucketsThatSayLittle(t *testing.T) {
 		"whose object is there is not guessed":         unknownWriter,
 		"a probe that is not answered refuses nothing": unansweredProbe,
 		"an upload that was joined and not heard of":   joinedUpload,
+		"one of several keys has no status":            keyWithoutStatus,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -122,4 +123,24 @@ func joinedUpload(t *testing.T, g ground, f *faulty) {
 	}, nil)
 	long := bytes.NewReader(make([]byte, partBytes+1))
 	wantCode(t, p.upload(t.Context(), p.at("long"), long, long.Size()), stint.Unavailable, "long")
+}
+
+func keyWithoutStatus(t *testing.T, g ground, f *faulty) {
+	t.Helper()
+	s := g.storage(t, "storage")
+	for _, key := range []string{"all/pack-1", "all/pack-2"} {
+		check(t, s.Put(t.Context(), key, strings.NewReader("some")))
+	}
+	for code, want := range map[string]stint.Code{"NoSuchKey": "", "AccessDenied": stint.Denied, "InternalError": stint.Unavailable} {
+		f.set(func(_ int, r *http.Request, w http.ResponseWriter) bool {
+			if r.Method != http.MethodPost || !r.URL.Query().Has("delete") {
+				return false
+			}
+			_, _ = w.Write([]byte("<DeleteResult><Error><Key>all/pack-1</Key><Code>" + code + "</Code></Error></DeleteResult>"))
+			return true
+		}, nil)
+		if err := s.DeleteAll(t.Context(), "all/"); stint.CodeOf(err) != want {
+			t.Errorf("%s: %v", code, err)
+		}
+	}
 }
