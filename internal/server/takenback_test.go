@@ -97,6 +97,24 @@ func TestAnExecutionEndsThoughAClaimOfOursCameToNothing(t *testing.T) {
 	}
 }
 
+// putAway stops a server and the session of its node, and returns what its record is.
+func (s *site) putAway(r *running, n *node) []byte {
+	s.t.Helper()
+	r.stop()
+	n.detach()
+	record, err := os.ReadFile(s.record)
+	check(s.t, err)
+	return record
+}
+
+// useCopy has the next server use a copy of a record, and returns where the original is.
+func (s *site) useCopy(record []byte) (original string) {
+	s.t.Helper()
+	original, s.record = s.record, s.path("copy.db")
+	check(s.t, os.WriteFile(s.record, record, 0o600))
+	return original
+}
+
 // A copy of the record that is put to use while the original goes on is another owner,
 // whatever its name: it takes back no claim that it has not made.
 func TestACopyOfTheRecordLeavesTheClaimsOfTheOriginal(t *testing.T) {
@@ -107,21 +125,15 @@ func TestACopyOfTheRecordLeavesTheClaimsOfTheOriginal(t *testing.T) {
 	id := r.mapped(s, n, 10)
 	r.suspend(id)
 	r.mustResume(id, stint.ResumeRequest{})
-	r.stop()
-	n.detach()
-	record, err := os.ReadFile(s.record)
-	check(t, err)
+	record := s.putAway(r, n)
 	r = s.serve(nil)
 	n.attach(r)
 	r.suspend(id)
 	if got := r.mustResume(id, stint.ResumeRequest{}); got.Execution.Generation != 3 {
 		t.Fatalf("it goes on in generation %d", got.Execution.Generation)
 	}
-	r.stop()
-	n.detach()
-	original := s.record
-	s.record = s.path("copy.db")
-	check(t, os.WriteFile(s.record, record, 0o600))
+	s.putAway(r, n)
+	original := s.useCopy(record)
 	r = s.serve(nil)
 	n.work()
 	n.attach(r)
@@ -133,8 +145,7 @@ func TestACopyOfTheRecordLeavesTheClaimsOfTheOriginal(t *testing.T) {
 	if got := s.claims(id); len(got) != 3 {
 		t.Errorf("claims %v", got)
 	}
-	r.stop()
-	n.detach()
+	s.putAway(r, n)
 	s.record = original
 	r = s.serve(nil)
 	n.attach(r)
@@ -161,18 +172,12 @@ func TestACopyOfTheRecordLeavesWhatTheOriginalHasSaved(t *testing.T) {
 			r := s.serve(nil)
 			n := s.node("a").attach(r)
 			id := r.mapped(s, n, 10)
-			r.stop()
-			n.detach()
-			record, err := os.ReadFile(s.record)
-			check(t, err)
+			record := s.putAway(r, n)
 			r = s.serve(nil)
 			n.attach(r)
 			r.suspend(id)
-			r.stop()
-			n.detach()
-			saved, original := s.saved(id), s.record
-			s.record = s.path("copy.db")
-			check(t, os.WriteFile(s.record, record, 0o600))
+			s.putAway(r, n)
+			saved, original := s.saved(id), s.useCopy(record)
 			r = s.serve(func(sv *server.Server) { sv.AwayAfter, sv.LostAfter = time.Second/4, time.Second/2 })
 			m := s.node("b")
 			m.with(func() { m.upTo = 0 })
@@ -190,8 +195,7 @@ func TestACopyOfTheRecordLeavesWhatTheOriginalHasSaved(t *testing.T) {
 			if slices.ContainsFunc(saved, func(name string) bool { return !slices.Contains(got, name) }) {
 				t.Errorf("saved %v, was %v", got, saved)
 			}
-			r.stop()
-			m.detach()
+			s.putAway(r, m)
 			s.record = original
 			r = s.serve(nil)
 			n.work()
