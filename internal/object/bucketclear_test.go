@@ -97,6 +97,43 @@ func clearAtOnce(t *testing.T, server *s3test.Server, i, j int) (atCommit, atCle
 	return true, atClear
 }
 
+// copiedMeanwhile has a clear take back the parts of a commit, and what is staged is
+// gone later than the commit has copied it once more: nobody knows of these copies but
+// the commit.
+func copiedMeanwhile(t *testing.T, server *s3test.Server) {
+	t.Helper()
+	var ofCommit, ofClear faulty
+	slow, clearing, direct := heldGround(t, server, &ofCommit, &ofClear)
+	parts := direct.stage(t, "out", ours, "one\n")
+	held, going, cleared := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	ofClear.set(func(_ int, r *http.Request, _ http.ResponseWriter) bool {
+		if r.URL.Query().Has("uploads") { // comes after the parts, and before what is staged
+			close(held)
+			<-going
+		}
+		return false
+	}, nil)
+	copied, ended := false, false
+	ofCommit.set(func(_ int, r *http.Request, _ http.ResponseWriter) bool {
+		switch {
+		case r.Header.Get("X-Amz-Copy-Source") != "":
+			copied = true
+			go func() { cleared <- clearing.access.Clear(t.Context(), clearing.root+"/out", Turn{Execution: ours}) }()
+			<-held
+		case copied && !ended && r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/"+intentName):
+			ended = true
+			close(going)
+			check(t, <-cleared)
+		}
+		return false
+	}, nil)
+	_, err := slow.access.Commit(t.Context(), slow.root+"/out", Turn{Execution: ours}, "prog@blake3:00", parts, false)
+	wantCode(t, err, stint.Lost, "nothing is staged")
+	if left := direct.found(t, "out"); len(left) > 0 || !ended {
+		t.Errorf("came to its end: %v, left %v", ended, left)
+	}
+}
+
 // lateLeavesOthers clears an execution while its commit is held at each of its
 // requests, and lets another commit when that commit is about to delete what says
 // that it goes on: it deletes nothing that has come meanwhile.

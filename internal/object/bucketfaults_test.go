@@ -110,6 +110,7 @@ func TestBucketsInTrouble(t *testing.T) {
 		"a commit that was cleared makes no output":           clearedMeanwhile,
 		"a commit and a clear at once leave nothing":          clearedAtOnce,
 		"a late commit deletes nothing of another":            lateLeavesOthers,
+		"what is copied while it is cleared goes":             copiedMeanwhile,
 		"a server that deletes under no condition will do":    clearsWithoutCondition,
 		"a manifest names the turn that wrote it":             intentOfItsTurn,
 		"the mark of one that is over is in nobody's way":     markOfTheEnded,
