@@ -14,7 +14,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"stint"
@@ -115,7 +114,7 @@ func checkWhole(ctx context.Context, path string) error {
 // openToLook opens a record that is there. It changes nothing, not even when it is
 // closed, and while it is open nobody who closes the record removes its log.
 func openToLook(path string) (*sql.DB, error) {
-	db, err := sql.Open("sqlite", fileName(path)+"?"+url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(10000)"}}.Encode())
+	db, err := sql.Open("sqlite", fileName(path)+"?"+url.Values{"mode": {"ro"}, "_pragma": {busyPragma()}}.Encode())
 	if err != nil {
 		return nil, fmt.Errorf("open record %s: %w", path, err)
 	}
@@ -129,7 +128,7 @@ func takeBack(ctx context.Context, path string) error {
 	if _, err := os.Stat(path + "-journal"); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	db, err := sql.Open("sqlite", fileName(path)+"?"+url.Values{"mode": {"rw"}, "_pragma": {"busy_timeout(10000)"}}.Encode())
+	db, err := sql.Open("sqlite", fileName(path)+"?"+url.Values{"mode": {"rw"}, "_pragma": {busyPragma()}}.Encode())
 	if err != nil {
 		return fmt.Errorf("open record %s: %w", path, err)
 	}
@@ -170,12 +169,7 @@ func unreadable(path string, err error) error {
 
 // isDamage reports whether SQLite says that a file is not, or no more, its own.
 func isDamage(err error) bool {
-	known, ok := errors.AsType[*sqlite.Error](err)
-	if !ok {
-		return false
-	}
-	const primary = 0xff
-	code := known.Code() & primary
+	code := primaryCode(err)
 	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
 }
 

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"os"
+	"time"
 
 	"github.com/pressly/goose/v3"
 
@@ -54,9 +55,15 @@ func Open(ctx context.Context, path string) (*DB, error) {
 	return db, nil
 }
 
+// heldLong is how long a commit waits for another process that holds the record.
+const heldLong = 10 * time.Second
+
+// busyPragma has SQLite wait for so long.
+func busyPragma() string { return fmt.Sprintf("busy_timeout(%d)", heldLong.Milliseconds()) }
+
 func open(path, lock string) (*sql.DB, error) {
 	q := url.Values{"_txlock": {lock}, "_pragma": {
-		"journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(1000)", "busy_timeout(10000)", "foreign_keys(1)", "temp_store(MEMORY)",
+		"journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(1000)", busyPragma(), "foreign_keys(1)", "temp_store(MEMORY)",
 	}}
 	db, err := sql.Open("sqlite", fileName(path)+"?"+q.Encode())
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -27,8 +28,8 @@ type failure struct {
 // is not used any more: its reads do not show what the log may hold, and whoever
 // went by them would deny what comes to be there.
 func (db *DB) judge(err error) error {
-	if !leavesOpen(err) {
-		return err
+	if primaryCode(err) != sqlite3.SQLITE_IOERR {
+		return db.refusal(err)
 	}
 	db.failure.once.Do(func() {
 		db.failure.err = &stint.Error{Code: stint.Unknown, Err: fmt.Errorf("record %s: %w: %w", db.path, ErrFailed, err)}
@@ -37,12 +38,28 @@ func (db *DB) judge(err error) error {
 	return db.failure.err
 }
 
-// leavesOpen reports whether a commit that failed in this way may yet have
-// happened. A disk that is full has not taken the end of a commit.
-func leavesOpen(err error) bool {
+// refusal gives an error after which nothing was committed its code, if it is one
+// that passes: [stint.Unavailable]. A disk that is full has not taken the end of a
+// commit.
+func (db *DB) refusal(err error) error {
+	switch primaryCode(err) {
+	case sqlite3.SQLITE_FULL:
+		return stint.Errorf(stint.Unavailable, "no_space: record %s: %w", db.path, fmt.Errorf("%w: %w", syscall.ENOSPC, err))
+	case sqlite3.SQLITE_BUSY:
+		return stint.Errorf(stint.Unavailable, "record_held: record %s: another process has held it for %v: end that, and try again: %w", db.path, heldLong, err)
+	}
+	return err
+}
+
+// primaryCode returns what SQLite says went wrong, without the details; 0 if it is
+// not SQLite that says so.
+func primaryCode(err error) int {
 	known, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return sqlite3.SQLITE_OK
+	}
 	const primary = 0xff
-	return ok && known.Code()&primary == sqlite3.SQLITE_IOERR
+	return known.Code() & primary
 }
 
 // failed returns the error of the commit that ended the use of the record.
@@ -71,10 +88,21 @@ func (db *DB) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	}
 	tx, err := db.write.BeginTx(ctx, nil)
 	if err != nil {
-		return err
+		return db.refusal(err)
 	}
 	if err := f(tx); err != nil {
-		return errors.Join(err, tx.Rollback())
+		return errors.Join(db.refusal(err), rollback(tx, err))
 	}
 	return db.judge(tx.Commit())
+}
+
+// rollback ends a transaction in which something has failed. After some errors SQLite
+// has done so itself (https://sqlite.org/lang_transaction.html), and then says that
+// there is no transaction.
+func rollback(tx *sql.Tx, cause error) error {
+	err := tx.Rollback()
+	if primaryCode(cause) != sqlite3.SQLITE_OK && primaryCode(err) == sqlite3.SQLITE_ERROR {
+		return nil
+	}
+	return err
 }

@@ -1,8 +1,12 @@
 package store
 
 import (
+	"database/sql"
+	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -24,7 +28,7 @@ func TestVersionsOfProgramsAreKeptInTheOrderOfTheirUploads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a1, a2, b := version("a", "ab1", 1), version("a", "ab2", 2), version("b", "ab1", 3)
+	a1, a2, b := version("a", "ab1", 3), version("a", "ab2", 2), version("b", "ab1", 1) // the clock goes back
 	for _, v := range []RegisteredVersion{a1, a2, b} {
 		if err := db.SaveProgram(ctx, epoch, v); err != nil {
 			t.Fatal(err)
@@ -41,7 +45,7 @@ func TestVersionsOfProgramsAreKeptInTheOrderOfTheirUploads(t *testing.T) {
 	check([]RegisteredVersion{a1}, "a", "ab1")
 	check(nil, "a", "%")
 	check(nil, "c", "")
-	a1.Uploaded, a1.By = 4, "you"
+	a1.Uploaded, a1.By = 0, "you"
 	if err := db.SaveProgram(ctx, epoch, a1); err != nil {
 		t.Fatal(err)
 	}
@@ -92,5 +96,63 @@ func TestProgramsOfExecutionsThatAreNotOverStay(t *testing.T) {
 	}
 	if err := db.RemoveProgram(ctx, epoch, "a", []string{"ab1"}, func(stint.Program) bool { return false }); err != nil {
 		t.Errorf("of another version: %v", err)
+	}
+}
+
+// What passes is said to: a disk that is full, and another process that holds the
+// record. What was refused is not there, and the next is taken.
+func TestCommitsThatTheMachineRefusesSayWhy(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		refuse func(t *testing.T, db *DB) (relieve func())
+		full   bool
+		says   string
+	}{
+		"full": {func(t *testing.T, db *DB) func() {
+			t.Helper()
+			limit := func(pages int) {
+				var now int
+				check(t, db.write.QueryRowContext(t.Context(), fmt.Sprintf("PRAGMA max_page_count = %d", pages)).Scan(&now))
+			}
+			limit(1) // it is as large already
+			return func() { limit(1 << 20) }
+		}, true, "no_space: record "},
+		"held": {func(t *testing.T, db *DB) func() {
+			t.Helper()
+			_, err := db.write.ExecContext(t.Context(), "PRAGMA busy_timeout = 1")
+			check(t, err)
+			other, err := open(db.path, "immediate")
+			check(t, err)
+			t.Cleanup(func() { check(t, other.Close()) })
+			tx, err := other.BeginTx(t.Context(), nil)
+			check(t, err)
+			return func() { check(t, tx.Rollback()) }
+		}, false, "record_held: record "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, ctx := opened(t, filepath.Join(t.TempDir(), "store.db")), t.Context()
+			epoch, err := db.TakeOver(ctx)
+			check(t, err)
+			relieve := c.refuse(t, db)
+			v := version("a", "ab1", 1)
+			v.Manifest = strings.Repeat("# large\n", 10_000)
+			statement := db.SaveProgram(ctx, epoch, v)
+			transaction := db.inTx(ctx, func(tx *sql.Tx) error {
+				_, err := tx.ExecContext(ctx, "INSERT INTO drafts (execution, output) VALUES ('x', $1)", v.Manifest)
+				return err
+			})
+			for _, err := range []error{statement, transaction} {
+				if stint.CodeOf(err) != stint.Unavailable || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") || errors.Is(err, syscall.ENOSPC) != c.full {
+					t.Errorf("refused with %v: %v", stint.CodeOf(err), err)
+				}
+			}
+			relieve()
+			check(t, db.SaveProgram(ctx, epoch, v))
+			all, err := db.Programs(ctx)
+			if err != nil || len(all) != 1 {
+				t.Errorf("%d programs, %v", len(all), err)
+			}
+		})
 	}
 }
