@@ -27,6 +27,7 @@
 //
 //	kill   it kills itself, as kill -9 would
 //	stop   it stops itself, until somebody continues it
+//	hold   who passes waits, and nobody else, until there is a file "released" in FOLDER
 //	fail   the point is an error, as of a disk: at an [Error] alone
 //	count  nothing: passings are counted
 //

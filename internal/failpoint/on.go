@@ -8,17 +8,23 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // variable is what says in the environment what is to happen.
 const variable = "FAILPOINT"
 
-// struckName is the file that says who has struck.
-const struckName = "struck"
+// struckName is the file that says who has struck, releasedName the one that lets go
+// who is held.
+const (
+	struckName   = "struck"
+	releasedName = "released"
+)
 
 // order is what the environment says is to happen.
 type order struct {
@@ -39,14 +45,14 @@ var given = sync.OnceValue(func() []order {
 		if len(fields) != 4 {
 			refuse(text, "expected POINT:TIME:ACTION:FOLDER")
 		}
-		time, err := strconv.ParseInt(fields[1], 10, 64)
+		passing, err := strconv.ParseInt(fields[1], 10, 64)
 		switch {
 		case err != nil:
 			refuse(text, err.Error())
-		case fields[2] != "kill" && fields[2] != "stop" && fields[2] != "fail" && fields[2] != "count":
-			refuse(text, "expected kill, stop, fail or count")
+		case !slices.Contains([]string{"kill", "stop", "hold", "fail", "count"}, fields[2]):
+			refuse(text, "expected kill, stop, hold, fail or count")
 		}
-		list = append(list, order{point: fields[0], time: time, action: fields[2], folder: fields[3]})
+		list = append(list, order{point: fields[0], time: passing, action: fields[2], folder: fields[3]})
 	}
 	return list
 })
@@ -89,11 +95,23 @@ func (o order) pass(name string) error {
 		return fmt.Errorf("failpoint %s: %w", name, syscall.EIO)
 	case "stop":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP) // it never fails
+	case "hold":
+		o.hold()
 	default:
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // it never fails
 		select {}
 	}
 	return nil
+}
+
+// hold returns when it may go on.
+func (o order) hold() {
+	for {
+		if _, err := os.Stat(filepath.Join(o.folder, releasedName)); err == nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // count appends a byte to a file and returns where it lies, counted from 1.

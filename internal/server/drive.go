@@ -49,9 +49,10 @@ type drive struct {
 	next      flight  // what was decided and is not being committed yet
 	flying    *flight // what is being committed; nil: nothing
 	committed chan error
-	results   *mailbox        // of its errands
-	errands   map[string]bool // ids of those under way
-	written   chan struct{}   // closed when its latest record is written, or was not to be; nil: none was begun
+	results   *mailbox         // of its errands
+	errands   map[string]bool  // ids of those under way
+	written   chan struct{}    // closed when its latest record is written, or was not to be; nil: none was begun
+	held      []coord.Dispatch // errands that wait for that
 	wake      int64
 	ahead     int64         // of the server's clock: that of an earlier owner was
 	saved     bool          // the record has a snapshot with every chunk
@@ -107,7 +108,7 @@ func (d *drive) drop() {
 	if d.results != nil {
 		d.server.fleet.cancelAll(d.results)
 	}
-	d.state, d.flying, d.next, d.errands, d.unsaved, d.wake, d.reload = nil, nil, flight{}, nil, 0, 0, false
+	d.state, d.flying, d.next, d.errands, d.held, d.unsaved, d.wake, d.reload = nil, nil, flight{}, nil, nil, 0, 0, false
 }
 
 // post puts an input into the inbox, or says that nothing is taken from it any
@@ -233,7 +234,13 @@ func (d *drive) run(ctx context.Context) error {
 		if d.wake > 0 {
 			timer.Reset(time.Duration(d.wake-d.millis()) * time.Millisecond)
 		}
+		var written chan struct{} // nil: nobody waits
+		if len(d.held) > 0 {
+			written = d.written
+		}
 		select {
+		case <-written:
+			d.letGo()
 		case in := <-d.inbox:
 			d.step(in)
 			d.takeWaiting()
@@ -409,13 +416,45 @@ func (d *drive) linkMessages(m coord.Message) []link.ServerMessage {
 	return nil
 }
 
-// dispatch has an errand run: by a node, but for those that are the server's own.
+// dispatch has an errand run: by a node, but for those that are the server's own. One
+// that removes what is saved waits for a record that is on its way.
 func (d *drive) dispatch(e coord.Dispatch) {
-	if e.Errand.Kind != stint.ErrandRecord {
+	switch e.Errand.Kind {
+	case stint.ErrandRecord:
+		d.record(e.Errand)
+	case stint.ErrandCommit, stint.ErrandClear:
+		d.held = append(d.held, e)
+		if !d.isRecording() {
+			d.letGo()
+		}
+	default:
 		d.server.fleet.submitErrand(e.Errand, e.Node, d.results)
-		return
 	}
-	record := d.makeRecord(e.Errand)
+}
+
+// isRecording reports whether a record is on its way to storage.
+func (d *drive) isRecording() bool {
+	select {
+	case <-d.written:
+		return false
+	default:
+		return d.written != nil
+	}
+}
+
+// letGo submits the errands that have waited for a record and are still wanted.
+func (d *drive) letGo() {
+	for _, e := range d.held {
+		if d.errands[e.Errand.ID] {
+			d.server.fleet.submitErrand(e.Errand, e.Node, d.results)
+		}
+	}
+	d.held = nil
+}
+
+// record has the server write the record of a suspend.
+func (d *drive) record(e stint.Errand) {
+	record := d.makeRecord(e)
 	results, before, written := d.results, d.written, make(chan struct{})
 	d.written = written
 	d.server.spawn(func(ctx context.Context) error {
@@ -423,12 +462,12 @@ func (d *drive) dispatch(e coord.Dispatch) {
 		if before != nil { // the record of an earlier state must not take the place of this one
 			<-before
 		}
-		result := d.server.writeRecord(ctx, e.Errand, record)
+		result := d.server.writeRecord(ctx, e, record)
 		if result.Error != nil && result.Error.Code == stint.Unavailable { // it is tried again
-			d.tryWithdrawal(ctx, e.Errand.Generation)
+			d.tryWithdrawal(ctx, e.Generation)
 		}
-		d.removeUnwanted(ctx, e.Errand, result)
-		if over := d.server.refusedByEnd(ctx, e.Errand, result); over != nil {
+		d.removeUnwanted(ctx, e, result)
+		if over := d.server.refusedByEnd(ctx, e, result); over != nil {
 			_ = d.post(ctx, input{event: &coord.Event{Ended: over}}) // a drive that is gone begins again
 			return nil
 		}
@@ -463,20 +502,16 @@ func (d *drive) tryWithdrawal(ctx context.Context, generation uint64) {
 }
 
 // removeUnwanted removes a record that was on its way when its suspend was taken
-// back, or the execution came to its end: what there was may be cleared already,
-// and nobody would ever remove it, nor the claim that came with it.
+// back: nobody else would before the execution's end.
 func (d *drive) removeUnwanted(ctx context.Context, e stint.Errand, written stint.ErrandResult) {
 	status := d.public.current() // shown before it has any effect
-	if written.Error != nil || status == "" || status == stint.Suspending || status == stint.Suspended {
+	if written.Error != nil || status != stint.InProgress && status != stint.Resuming {
 		return
 	}
-	generation := max(e.Generation, 1)
+	failpoint.Reach("unwanted.before-removing-record")
 	h, err := d.server.openHome(ctx, e.Storage)
 	if err == nil {
-		err = h.storage.Delete(ctx, recordKey(d.id, generation))
-	}
-	if err == nil && status != stint.InProgress {
-		err = d.server.withdraw(ctx, h, d.id, generation)
+		err = h.storage.Delete(ctx, recordKey(d.id, max(e.Generation, 1)))
 	}
 	if err != nil {
 		d.server.Logger.WarnContext(ctx, "record not removed", "execution", string(d.id), "err", err)

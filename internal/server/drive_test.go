@@ -308,30 +308,75 @@ func TestADriveThatFailsIsTriedAgain(t *testing.T) {
 	}
 }
 
-// A record that is written when nothing is left to be resumed does not stay.
-func TestARecordThatCameTooLateDoesNotStay(t *testing.T) {
-	t.Parallel()
-	for status, want := range map[stint.ExecutionStatus]uint64{
-		stint.Suspending: 1, stint.Suspended: 1, stint.InProgress: 0, stint.Terminating: 0, stint.Terminated: 0, stint.Completed: 0,
-	} {
-		d := aDrive(t)
-		s := d.server
-		url, err := object.ParseLocation(filepath.Join(t.TempDir(), "storage"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s.Storage, err = new(object.Access).OpenStorage(t.Context(), url); err != nil {
-			t.Fatal(err)
-		}
-		go d.dispatch(coord.Dispatch{Errand: stint.Errand{ID: "record", Kind: stint.ErrandRecord, Execution: d.id, Generation: 1}})
-		task := <-s.tasks
-		d.public.status = status // while it is on its way
+// recordingDrive has the record of a suspend on its way to storage. write has it come there.
+func recordingDrive(t *testing.T) (d *drive, write func()) {
+	t.Helper()
+	d = aDrive(t)
+	s := d.server
+	url, err := object.ParseLocation(filepath.Join(t.TempDir(), "storage"))
+	if err == nil {
+		s.Storage, err = new(object.Access).OpenStorage(t.Context(), url)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.errands = map[string]bool{"record": true}
+	go d.dispatch(coord.Dispatch{Errand: stint.Errand{ID: "record", Kind: stint.ErrandRecord, Execution: d.id, Generation: 1}})
+	task := <-s.tasks
+	return d, func() {
+		t.Helper()
 		if err := task(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		o, err := home{storage: s.Storage}.ownership(t.Context(), d.id)
-		if err != nil || o.record != want || o.owner.Generation > want && status != stint.InProgress {
+	}
+}
+
+// A record that is written when its suspend was taken back does not stay. That of an
+// execution that comes to its end is removed with all that is saved of it.
+func TestARecordThatCameTooLateDoesNotStay(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[stint.ExecutionStatus]uint64{
+		stint.Suspending: 1, stint.Suspended: 1, stint.InProgress: 0, stint.Resuming: 0, stint.Terminating: 1,
+	} {
+		d, write := recordingDrive(t)
+		d.public.status = status // while it is on its way
+		write()
+		o, err := home{storage: d.server.Storage}.ownership(t.Context(), d.id)
+		if err != nil || o.record != want || o.owner.Generation != 1 {
 			t.Errorf("%s: the record of generation %d is there, want %d, claim %d, %v", status, o.record, want, o.owner.Generation, err)
+		}
+	}
+}
+
+// What removes all that is saved of an execution is not begun while a record is on its
+// way, which would come after it and stay for ever.
+func TestWhatEndsAnExecutionWaitsForARecordOnItsWay(t *testing.T) {
+	t.Parallel()
+	for kind, waits := range map[stint.ErrandKind]bool{stint.ErrandCommit: true, stint.ErrandClear: true, stint.ErrandSave: false} {
+		d, write := recordingDrive(t)
+		submitted := func(id string) bool {
+			d.server.fleet.mu.Lock()
+			defer d.server.fleet.mu.Unlock()
+			return d.server.fleet.errands[id] != nil
+		}
+		for _, id := range []string{"wanted", "given up"} {
+			d.errands[id] = true
+			d.dispatch(coord.Dispatch{Errand: stint.Errand{ID: id, Kind: kind, Execution: d.id}})
+		}
+		if submitted("wanted") == waits {
+			t.Errorf("%s: submitted while the record is on its way: %v", kind, waits)
+		}
+		delete(d.errands, "given up")
+		write()
+		<-d.written
+		d.letGo()
+		if !submitted("wanted") || submitted("given up") == waits {
+			t.Errorf("%s: submitted after the record: %v, and what was given up: %v", kind, submitted("wanted"), submitted("given up"))
+		}
+		d.errands["next"] = true
+		d.dispatch(coord.Dispatch{Errand: stint.Errand{ID: "next", Kind: kind, Execution: d.id}})
+		if !submitted("next") {
+			t.Errorf("%s: not submitted although no record is on its way", kind)
 		}
 	}
 }

@@ -34,6 +34,8 @@ func allScenes() []scene {
 		{"errors", playErrors},
 		{"suspend", playSuspend},
 		{"take-back", playTakeBack},
+		{"record-after-end", playRecordAfterEnd},
+		{"record-taken-back", playRecordTakenBack},
 		{"withdraw", playWithdraw},
 		{"elsewhere", playElsewhere},
 		{"and-back", playAndBack},
@@ -429,6 +431,60 @@ func playTakeBack(s *stage) {
 // stubborn is an action that does not end when it is asked to.
 func (s *stage) stubborn() stint.Action {
 	return stint.Action{Command: []string{"sh", "-c", "trap '' TERM; " + s.ledger().line() + "; : > '" + s.path("begun") + "'; while [ ! -e '" + s.path("open") + "' ]; do sleep 0.02; done; exec cat"}}
+}
+
+// suspendHeld begins to suspend an execution, whose record stays on its way to
+// storage until release is called.
+func (s *stage) suspendHeld(output string) (id stint.ExecutionID, want string, release func()) {
+	s.t.Helper()
+	held := s.path("held")
+	if err := os.Mkdir(held, 0o700); err != nil {
+		s.t.Fatal(err)
+	}
+	s.orders = append(s.orders, "suspend.after-claim-before-record:1:hold:"+held)
+	s.serve(1)
+	id, want = s.halfway(output)
+	grace := 5.0
+	s.bring(id, "a suspend", func(ctx context.Context, c *client.Client) error {
+		_, err := c.Suspend(ctx, id, stint.SuspendRequest{Grace: &grace})
+		return err
+	}, stint.Suspending, stint.Suspended)
+	s.await("a record on its way", func(context.Context, *client.Client) (bool, error) {
+		_, pid := strikerIn(held)
+		return pid != 0, nil
+	})
+	return id, want, func() { s.write("held/released", "") }
+}
+
+// playRecordAfterEnd ends an execution whose record is on its way to storage: it
+// comes there when nobody wants it any more.
+func playRecordAfterEnd(s *stage) {
+	out := s.path("out")
+	id, _, release := s.suspendHeld(out)
+	s.bring(id, "the end", func(ctx context.Context, c *client.Client) error {
+		_, err := c.Terminate(ctx, id)
+		return err
+	}, stint.Terminating, stint.Terminated)
+	release()
+	s.until(id, stint.Terminated)
+	s.checkGone(out)
+	s.finish()
+}
+
+// playRecordTakenBack takes a suspend back while its record is on its way.
+func playRecordTakenBack(s *stage) {
+	out := s.path("out")
+	id, want, release := s.suspendHeld(out)
+	s.bring(id, "taking it back", func(ctx context.Context, c *client.Client) error {
+		_, err := c.Resume(ctx, id, stint.ResumeRequest{})
+		return err
+	}, stint.InProgress, stint.Resuming)
+	release()
+	s.open()
+	s.until(id, stint.Completed)
+	s.checkOutput(out, want)
+	s.checkPerformed(5)
+	s.finish()
 }
 
 // playWithdraw ends a suspended execution that this service has claimed once more,
