@@ -17,6 +17,7 @@ import (
 
 	"stint"
 	"stint/internal/failpoint"
+	"stint/internal/object"
 )
 
 // folder is a data folder. In it lie
@@ -36,7 +37,7 @@ func (f folder) lockFile() string    { return f.at("lock") }
 func (f folder) credentials() string { return f.at("credentials") }
 func (f folder) joinToken() string   { return f.at("join") }
 func (f folder) serverDir() string   { return f.at("server") }
-func (f folder) storageURL() string  { return "file://" + f.at("storage") }
+func (f folder) storageURL() string  { return object.FileURL(f.at("storage")) }
 func (f folder) agents() string      { return f.at("agents") }
 func (f folder) agent(n int) string  { return filepath.Join(f.agents(), strconv.Itoa(n)) }
 func (f folder) caFile() string      { return filepath.Join(f.serverDir(), "ca.pem") }

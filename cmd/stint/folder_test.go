@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"stint"
+	"stint/internal/object"
 )
 
 func testFolder(t *testing.T) folder {
@@ -62,5 +63,15 @@ func TestFolderIsPrivateAndNeedsAParent(t *testing.T) {
 	}
 	if _, err := (&app{data: string(f)}).openFolder(); stint.CodeOf(err) != stint.Invalid {
 		t.Errorf("an agent's folder: %v", err)
+	}
+}
+
+func TestSystemStorageOfAnyDataFolderHasALocation(t *testing.T) {
+	t.Parallel()
+	for _, data := range []string{"/data", "/a b", "/100%", "/a#1", "/what?", "/run*[1]", "/grüße", "/a%20b"} {
+		location := folder(data).storageURL()
+		if path, err := object.Path(location); err != nil || path != data+"/storage" {
+			t.Errorf("system storage of %s is %s: %q, %v", data, location, path, err)
+		}
 	}
 }
