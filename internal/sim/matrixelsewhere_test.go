@@ -29,8 +29,17 @@ func standIns() []standIn {
 	const full = "test/e2e.TestServerWhoseDiskIsFullStaysReadableAndGoesOnWhenThereIsRoom"
 	const tokens = "internal/auth.TestRefusedTokensSayWhyExceptForJoining"
 	const part = "internal/object.TestPartDamagedInABegunCommitIsLost"
+	const stops = "test/chaos.TestAnUploadThatStopsInTheMiddleGoesOn"
+	const unsure = "test/chaos.TestAnUploadOfWhichTheSyncFailsIsFoundOut"
+	const versions = "internal/store.TestVersionsOfProgramsAreKeptInTheOrderOfTheirUploads"
 	return []standIn{
 		{title: "upload program", codes: "SK", test: points},
+		{title: "upload program", codes: "SP PS P1 MD", test: stops},
+		{title: "upload program", codes: "LC CJ", test: versions},
+		{title: "upload program", codes: "DU FE", test: unsure},
+		{title: "upload program", codes: "DD", test: "test/chaos.TestAnUploadWhileTheRecordIsHeld"},
+		{title: "upload program", codes: "OU", test: "test/chaos.TestEachRequestOfAnUploadFailsOnceAfterItWasDone"},
+		{title: "upload program", codes: "OD", test: "test/chaos.TestAnUploadWhileStorageIsAway"},
 		{title: "upload program", codes: "NS", test: "test/chaos.TestDiskOfTheServerIsFull"},
 		{title: "upload program", codes: "BR", test: "internal/server.TestAnAlteredProgramFileOfAnotherStorageHarmsNoFileHere"},
 		{title: "upload program", codes: "CR", test: tokens},
@@ -39,6 +48,7 @@ func standIns() []standIn {
 		{title: "plan and split", codes: "NS", test: full},
 		{title: "plan and split", codes: "OU", test: once},
 		{title: "plan and split", codes: "OD", test: "internal/object.TestBucketsInTrouble"},
+		{title: "plan and split", codes: "CR", test: "test/chaos.TestCredentialsThatExpireWhilePlanningAreWaitedFor"},
 		{title: "start", codes: "FE", test: points},
 		{title: "fetch input", codes: "FE", none: unsynced},
 		{title: "fetch input", codes: "OU", test: once},
@@ -50,6 +60,7 @@ func standIns() []standIn {
 		{title: "stage output", codes: "BR", test: part},
 		{title: "stage output", codes: "OU", test: once},
 		{title: "stage output", codes: "OD", test: "test/chaos.TestStorageThatMakesAllKindsOfMischief"},
+		{title: "stage output", codes: "CR", test: "test/chaos.TestStorageThatIsAwayIsWaitedForByName"},
 		{title: "commit output", codes: "BR", test: part},
 		{title: "cancel", codes: "CR", test: tokens},
 		{title: "resume: place", codes: "FE", none: unsynced},

@@ -29,15 +29,22 @@ const spreadAgents = 3
 // newSpread starts a service of which each agent has one slot.
 func newSpread(t *testing.T, server ...string) *spread {
 	t.Helper()
-	n := newNetwork(t, spreadAgents+2)
-	s := &spread{site: newSite(t), network: n, user: n.hosts[0], server: n.hosts[1], agents: n.hosts[2:], running: make(map[*host]*running)}
-	t.Cleanup(s.stopAll)
-	s.within = s.user.within()
-	s.serve(server...)
+	s := newServed(t, spreadAgents, server...)
 	for _, h := range s.agents {
 		s.join(h)
 	}
 	s.wait("ready nodes", func() bool { return s.readyNodes() == spreadAgents })
+	return s
+}
+
+// newServed starts a server, with hosts for agents that are to join it.
+func newServed(t *testing.T, agents int, server ...string) *spread {
+	t.Helper()
+	n := newNetwork(t, agents+2)
+	s := &spread{site: newSite(t), network: n, user: n.hosts[0], server: n.hosts[1], agents: n.hosts[2:], running: make(map[*host]*running)}
+	t.Cleanup(s.stopAll)
+	s.within = s.user.within()
+	s.serve(server...)
 	return s
 }
 

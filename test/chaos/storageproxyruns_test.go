@@ -334,7 +334,7 @@ func TestStorageThatIsAwayIsWaitedForByName(t *testing.T) {
 	t.Parallel()
 	for _, what := range []mischief{slowDown, expired, lostAnswer} {
 		t.Run(string(what), func(t *testing.T) {
-			if what != slowDown {
+			if what == lostAnswer {
 				extended(t)
 			}
 			t.Parallel()
@@ -366,4 +366,20 @@ func TestStorageThatIsAwayIsWaitedForByName(t *testing.T) {
 			s.check(output)
 		})
 	}
+}
+
+// Credentials have expired when the input is to be listed, and are valid again soon.
+func TestCredentialsThatExpireWhilePlanningAreWaitedFor(t *testing.T) {
+	t.Parallel()
+	s, _ := newStored(t, 1)
+	args, output := s.job(false)
+	r := &rule{what: expired, kind: listObjects}
+	s.proxy.set(r)
+	run := s.begin(args...)
+	s.wait("refused requests", func() bool { return s.proxy.count(r) > 10 })
+	s.proxy.set()
+	if r := s.finish(run); r.code != 0 {
+		t.Fatalf("exit code %d\n%s", r.code, r.err)
+	}
+	s.check(output)
 }

@@ -87,3 +87,24 @@ func TestAServerEndsWhenASyncOfItsRecordFails(t *testing.T) {
 	}
 	s.stop(up)
 }
+
+// A sync of the record fails while an upload is written there: what has become of it
+// is found out by the next server, and another upload of the same is no second version.
+func TestAnUploadOfWhichTheSyncFailsIsFoundOut(t *testing.T) {
+	t.Parallel()
+	requires(t, tracer)
+	s := newSite(t)
+	up := s.up(1)
+	folder := s.largeProgram("kept", 1000)
+	first := s.the(s.stint + " server")
+	s.failNext(first, filepath.Join(s.data, "server", "store.db-wal"))
+	if r := s.run("program", "upload", folder); r.code == 0 {
+		t.Error("an upload was acknowledged that is on no disk")
+	} else {
+		t.Logf("exit code %d: %s", r.code, r.err)
+	}
+	s.wait("the end of the server whose sync failed", func() bool { return !first.alive() })
+	s.wait("an upload to the next", func() bool { return s.run("program", "upload", folder).code == 0 })
+	s.checkUploaded(folder)
+	s.stop(up)
+}
