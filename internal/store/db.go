@@ -242,23 +242,16 @@ func (db *DB) Close() error {
 // settled, and returns it. What owners of earlier epochs try to commit from now
 // on is refused.
 func (db *DB) TakeOver(ctx context.Context) (stint.Epoch, error) {
-	if err := db.failed(); err != nil {
-		return 0, err
-	}
-	tx, err := db.write.BeginTx(ctx, nil)
-	if err != nil {
-		return 0, fmt.Errorf("take over record: %w", err)
-	}
 	var epoch int64
-	err = tx.QueryRowContext(ctx, "UPDATE facts SET value = value + 1 WHERE name = 'epoch' RETURNING value").Scan(&epoch)
-	if err == nil {
-		_, err = tx.ExecContext(ctx, "UPDATE executions SET epoch = $1 WHERE NOT settled", epoch)
-	}
+	err := db.inTx(ctx, func(tx *sql.Tx) error {
+		if err := tx.QueryRowContext(ctx, "UPDATE facts SET value = value + 1 WHERE name = 'epoch' RETURNING value").Scan(&epoch); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE executions SET epoch = $1 WHERE NOT settled", epoch)
+		failpoint.Reach("takeover.before-commit")
+		return err
+	})
 	if err != nil {
-		return 0, errors.Join(fmt.Errorf("take over record: %w", err), tx.Rollback())
-	}
-	failpoint.Reach("takeover.before-commit")
-	if err := db.judge(tx.Commit()); err != nil {
 		return 0, fmt.Errorf("take over record: %w", err)
 	}
 	failpoint.Reach("takeover.after-commit")

@@ -58,7 +58,7 @@ func (db *DB) Create(ctx context.Context, e Entry, begun *Begun) (Entry, error) 
 	})
 	failpoint.Reach("submit.after-commit")
 	if err != nil {
-		return Entry{}, &stint.Error{Code: stint.Unknown, Err: fmt.Errorf("create %s: %w", e.ID, err)}
+		return Entry{}, outcomeOf(fmt.Errorf("create %s: %w", e.ID, err))
 	}
 	if inserted == 1 {
 		return e, nil
@@ -136,11 +136,20 @@ func (db *DB) Rebase(ctx context.Context, e Entry, version uint64, begun Begun) 
 	failpoint.Reach("rebase.after-commit")
 	switch {
 	case err != nil:
-		return &stint.Error{Code: stint.Unknown, Err: fmt.Errorf("rebase %s: %w", e.ID, err)}
+		return outcomeOf(fmt.Errorf("rebase %s: %w", e.ID, err))
 	case moved:
 		return stint.Errorf(stint.Conflict, "execution %s has moved on from version %d; try again", e.ID, version)
 	}
 	return nil
+}
+
+// outcomeOf marks an error of a commit of which it is not known whether it was done.
+// One that was refused was not.
+func outcomeOf(err error) error {
+	if stint.CodeOf(err) == stint.Unavailable {
+		return err
+	}
+	return &stint.Error{Code: stint.Unknown, Err: err}
 }
 
 // fenced says that an owner's time is over.

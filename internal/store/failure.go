@@ -38,15 +38,14 @@ func (db *DB) judge(err error) error {
 	return db.failure.err
 }
 
-// refusal gives an error after which nothing was committed its code, if it is one
-// that passes: [stint.Unavailable]. A disk that is full has not taken the end of a
-// commit.
+// refusal marks an error that passes as [stint.Unavailable]; nothing was committed. A
+// disk that is full has not taken the end of a commit.
 func (db *DB) refusal(err error) error {
 	switch primaryCode(err) {
 	case sqlite3.SQLITE_FULL:
 		return stint.Errorf(stint.Unavailable, "no_space: record %s: %w", db.path, fmt.Errorf("%w: %w", syscall.ENOSPC, err))
 	case sqlite3.SQLITE_BUSY:
-		return stint.Errorf(stint.Unavailable, "record_held: record %s: another process has held it for %v: end that, and try again: %w", db.path, heldLong, err)
+		return stint.Errorf(stint.Unavailable, "record_held: record %s: another process holds it; try again when it does not: %w", db.path, err)
 	}
 	return err
 }

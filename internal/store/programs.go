@@ -36,6 +36,9 @@ func (db *DB) SaveProgram(ctx context.Context, epoch stint.Epoch, v RegisteredVe
 			size = excluded.size, uploaded = excluded.uploaded, uploader = excluded.uploader`,
 		v.Program.Name, v.Version, program, v.Manifest, v.Size, v.Uploaded, v.By, uint64(epoch))
 	failpoint.Reach("program.after-commit")
+	if stint.CodeOf(err) == stint.Unavailable {
+		return err // it begins with the word for programs
+	}
 	if err != nil {
 		return fmt.Errorf("save program %s: %w", v.Program.Name, err)
 	}
