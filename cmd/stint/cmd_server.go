@@ -150,7 +150,7 @@ func (a *app) assemble(ctx context.Context, f folder, flags *serverFlags) (*serv
 	}
 	location := flags.storage
 	if location == "" {
-		location = f.at("storage")
+		location = f.storage()
 	}
 	if location, err = object.ParseLocation(location); err != nil {
 		return nil, fmt.Errorf("--storage: %w", err)

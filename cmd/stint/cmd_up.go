@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -132,7 +133,7 @@ func (u *upFlags) supervise(ctx context.Context, f folder, listener *net.TCPList
 	s := &local.Supervisor{Program: program, Logs: f.logs(), Grace: stopGrace, Alone: true, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	children := []local.Child{{
 		Name:  "server",
-		Args:  []string{"server", "--data", string(f), "--listen", listener.Addr().String(), "--storage", u.storageURL(f), "--supervised"},
+		Args:  []string{"server", "--data", string(f), "--listen", listener.Addr().String(), "--storage", cmp.Or(u.storage, f.storage()), "--supervised"},
 		Files: []*os.File{socket},
 	}}
 	for n := 1; n <= u.nodes; n++ {
@@ -154,13 +155,6 @@ func (u *upFlags) supervise(ctx context.Context, f folder, listener *net.TCPList
 		return nil
 	})
 	return group.Wait()
-}
-
-func (u *upFlags) storageURL(f folder) string {
-	if u.storage == "" {
-		return f.storageURL()
-	}
-	return u.storage
 }
 
 func agentName(n int) string { return "local-" + strconv.Itoa(n) }

@@ -17,7 +17,6 @@ import (
 
 	"stint"
 	"stint/internal/failpoint"
-	"stint/internal/object"
 )
 
 // folder is a data folder. In it lie
@@ -37,7 +36,7 @@ func (f folder) lockFile() string    { return f.at("lock") }
 func (f folder) credentials() string { return f.at("credentials") }
 func (f folder) joinToken() string   { return f.at("join") }
 func (f folder) serverDir() string   { return f.at("server") }
-func (f folder) storageURL() string  { return object.FileURL(f.at("storage")) }
+func (f folder) storage() string     { return f.at("storage") }
 func (f folder) agents() string      { return f.at("agents") }
 func (f folder) agent(n int) string  { return filepath.Join(f.agents(), strconv.Itoa(n)) }
 func (f folder) caFile() string      { return filepath.Join(f.serverDir(), "ca.pem") }
@@ -78,7 +77,7 @@ func (a *app) openFolder() (folder, error) {
 	} else if err = os.Mkdir(string(f), 0o700); errors.Is(err, os.ErrExist) {
 		err = nil
 	}
-	for _, dir := range []string{f.serverDir(), f.agents(), f.logs(), f.at("storage")} {
+	for _, dir := range []string{f.serverDir(), f.agents(), f.logs(), f.storage()} {
 		if err == nil {
 			err = os.MkdirAll(dir, 0o700)
 		}

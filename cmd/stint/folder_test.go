@@ -66,10 +66,14 @@ func TestFolderIsPrivateAndNeedsAParent(t *testing.T) {
 	}
 }
 
-func TestSystemStorageOfAnyDataFolderHasALocation(t *testing.T) {
+func TestADataFolderOfAnyNameHasSystemStorage(t *testing.T) {
 	t.Parallel()
 	for _, data := range []string{"/data", "/a b", "/100%", "/a#1", "/what?", "/run*[1]", "/grüße", "/a%20b"} {
-		location := folder(data).storageURL()
+		location, err := object.ParseLocation(folder(data).storage())
+		if err != nil {
+			t.Errorf("%s: %v", data, err)
+			continue
+		}
 		if path, err := object.Path(location); err != nil || path != data+"/storage" {
 			t.Errorf("system storage of %s is %s: %q, %v", data, location, path, err)
 		}

@@ -24,7 +24,7 @@ type folderStorage struct{ dir string }
 
 func (s folderStorage) String() string { return s.dir }
 
-func (s folderStorage) url(key string) string { return FileURL(s.path(key)) }
+func (s folderStorage) url(key string) string { return fileURL(s.path(key)) }
 
 func (s folderStorage) path(key string) string { return filepath.Join(s.dir, filepath.FromSlash(key)) }
 

@@ -250,7 +250,7 @@ func (l *lister) file(path string, info fs.FileInfo) error {
 		}
 		return failure(err, "read %q", path)
 	}
-	return l.object(stint.Object{URL: FileURL(path), Size: info.Size(), Version: Version(info)})
+	return l.object(stint.Object{URL: fileURL(path), Size: info.Size(), Version: Version(info)})
 }
 
 func (l *lister) object(o stint.Object) error {

@@ -57,8 +57,8 @@ func Path(location string) (string, error) {
 	return literal(path), nil
 }
 
-// FileURL is the inverse of [Path]: the URL that names an absolute path and nothing else.
-func FileURL(path string) string {
+// fileURL is the inverse of [Path]: the URL that names an absolute path and nothing else.
+func fileURL(path string) string {
 	b := append(make([]byte, 0, len(path)+16), "file://"...)
 	for i := range len(path) {
 		b = appendEscaped(b, path[i])

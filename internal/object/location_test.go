@@ -105,7 +105,7 @@ func FuzzLocation(f *testing.F) {
 		if err != nil || path.Clean(p) != p {
 			t.Fatalf("%q: path %q, %v", s, p, err)
 		}
-		if back, err := Path(FileURL(p)); err != nil || back != p {
+		if back, err := Path(fileURL(p)); err != nil || back != p {
 			t.Fatalf("%q: path %q comes back as %q, %v", s, p, back, err)
 		}
 	})
