@@ -419,26 +419,28 @@ func (d *drive) linkMessages(m coord.Message) []link.ServerMessage {
 // dispatch has an errand run: by a node, but for those that are the server's own. One
 // that removes what is saved waits for a record that is on its way.
 func (d *drive) dispatch(e coord.Dispatch) {
-	switch e.Errand.Kind {
-	case stint.ErrandRecord:
+	kind := e.Errand.Kind
+	if kind == stint.ErrandRecord {
 		d.record(e.Errand)
-	case stint.ErrandCommit, stint.ErrandClear:
-		d.held = append(d.held, e)
-		if !d.isRecording() {
-			d.letGo()
-		}
-	default:
-		d.server.fleet.submitErrand(e.Errand, e.Node, d.results)
+		return
 	}
+	if ends := kind == stint.ErrandCommit || kind == stint.ErrandClear; ends && d.isRecording() {
+		d.held = append(d.held, e)
+		return
+	}
+	d.server.fleet.submitErrand(e.Errand, e.Node, d.results)
 }
 
 // isRecording reports whether a record is on its way to storage.
 func (d *drive) isRecording() bool {
+	if d.written == nil {
+		return false
+	}
 	select {
 	case <-d.written:
 		return false
 	default:
-		return d.written != nil
+		return true
 	}
 }
 
@@ -504,8 +506,7 @@ func (d *drive) tryWithdrawal(ctx context.Context, generation uint64) {
 // removeUnwanted removes a record that was on its way when its suspend was taken
 // back: nobody else would before the execution's end.
 func (d *drive) removeUnwanted(ctx context.Context, e stint.Errand, written stint.ErrandResult) {
-	status := d.public.current() // shown before it has any effect
-	if written.Error != nil || status != stint.InProgress && status != stint.Resuming {
+	if written.Error != nil || d.public.current() != stint.InProgress { // shown before it has any effect
 		return
 	}
 	failpoint.Reach("unwanted.before-removing-record")

@@ -336,7 +336,7 @@ func recordingDrive(t *testing.T) (d *drive, write func()) {
 func TestARecordThatCameTooLateDoesNotStay(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[stint.ExecutionStatus]uint64{
-		stint.Suspending: 1, stint.Suspended: 1, stint.InProgress: 0, stint.Resuming: 0, stint.Terminating: 1,
+		stint.Suspending: 1, stint.Suspended: 1, stint.InProgress: 0, stint.Terminating: 1,
 	} {
 		d, write := recordingDrive(t)
 		d.public.status = status // while it is on its way

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -28,6 +29,9 @@ func (d *drive) wish(ctx context.Context, ev *coord.Event) (stint.Execution, err
 func (d *drive) document(st *coord.State) stint.Execution {
 	doc := d.server.documentOf(st, d.millis())
 	doc.Waiting = d.server.waitingForRoom(&doc, st.Spec().Stages)
+	if len(d.held) > 0 {
+		doc.Waiting = "for the record of its suspend, which is on its way to " + cmp.Or(d.held[0].Errand.Storage, d.server.StorageURL)
+	}
 	return d.public.explain(doc)
 }
 

@@ -37,6 +37,7 @@ type drive struct {
 	gone      bool         // it is settled, and nothing is taken in any more
 	revive    *coord.Event // takes up an execution that was settled; nil once that is recorded
 	recording []func()     // records under way, the first of them being written
+	held      []func()     // what waits until none is
 	wake      int64
 	ahead     int64 // of the server's clock
 }
@@ -310,7 +311,11 @@ func (d *drive) dispatch(e coord.Dispatch) {
 		if e.Errand.Kind == stint.ErrandCommit {
 			d.server.world.endAtCommit(d.row.book.run)
 		}
-		d.server.submitErrand(e, reply)
+		d.afterRecords(e.Errand, func() {
+			if d.life == life && d.errands[e.Errand.ID] {
+				d.server.submitErrand(e, reply)
+			}
+		})
 	}
 }
 

@@ -48,6 +48,7 @@ const (
 	askedElsewhere  // to resume, in another service
 	takenAway       // an execution in progress, by another service
 	killedAtSuspend // the server
+	endedAtSuspend  // by people, while its record is on its way
 	leftSuspended
 	neverBack // a node, even when all is healed
 	staysCut  // the link of a node to the server
@@ -123,6 +124,7 @@ const (
 	verifyRefused
 	fenced
 	leftBehind
+	errandHeld
 	savesIssued
 	copiesIssued
 	otherErrands
@@ -208,14 +210,14 @@ func (*counters) names() [counted]string {
 		redoRefused: "resume refused for changed input", redoneRuns: "resumed with another input", reusedRuns: "executions that reuse another", reuseRefused: "reuse refused or failed",
 		reusedOperations: "operations reused", reusedParts: "parts reused", reusedPacks: "packs reused", reusedSuspended: "reused of one suspended", comparedInputs: "touched input compared",
 		takenBack: "output taken back", committedTooLate: "commit came too late",
-		askedElsewhere: "asked to resume elsewhere", takenAway: "taken from its owner", killedAtSuspend: "server killed at a suspend", leftSuspended: "left suspended",
+		askedElsewhere: "asked to resume elsewhere", takenAway: "taken from its owner", killedAtSuspend: "server killed at a suspend", endedAtSuspend: "terminated at a suspend", leftSuspended: "left suspended",
 		neverBack: "node never back", staysCut: "link stays cut", peersStay: "peers stay cut off", staysSlow: "node stays slow", resumedElsewhere: "resumed elsewhere",
 		suspendedRuns: "executions suspended", resumedRuns: "executions resumed", resumedAtTime: "resume tried at its time", replacedRuns: "taken back", staleEnded: "ended where it was not owned",
 		heldJobs: "jobs suspended", drainedNodes: "nodes drained", nodeAskedToStop: "node asked to stop", interrupted: "operation interrupted",
 		checkpointSaved: "checkpoint saved", checkpointRestored: "checkpoint restored", packWritten: "pack written", packRead: "block read from a pack",
 		blockCopied: "block copied", outputSaved: "output recorded as saved", outputDropped: "output dropped", badCopyFound: "bad copy found",
 		recordWritten: "record written", claimRefused: "claim refused", claimWithdrawn: "claim withdrawn", verifyRefused: "resume refused for damage", fenced: "owner fenced off",
-		leftBehind: "left behind in storage", savesIssued: "save errands", copiesIssued: "copy errands", otherErrands: "other errands",
+		leftBehind: "left behind in storage", errandHeld: "errands that waited for a record", savesIssued: "save errands", copiesIssued: "copy errands", otherErrands: "other errands",
 		joins: "stages that join", broadcasts: "broadcasts", oneToOnes: "one-to-one edges", programGathers: "gathers of programs", readTwice: "stages read more than once",
 		commitLost: "commit lost by a kill", commitKept: "commit kept by a kill", snapshotRead: "snapshot read",
 		grantRepeated: "grant repeated", retracted: "operations given back", superseded: "completion superseded", takenOver: "completion taken over",
@@ -260,8 +262,8 @@ func (f *faults) draw(w *world, s schedule) {
 		blockRotten: 0.3, packRotten: 0.2, packTaken: 0.05, storageLate: 0.1, storageRefuses: 0.2, storageUnknown: 0.05,
 		runSuspended: 0.15, jobSuspended: 0.15, jobMoved: 0.2, nodeDrained: 0.15, askedElsewhere: 0.8, takenAway: 0.2, leftSuspended: 0.2,
 		cacheEvicted: 0.3, inputChanged: 0.5, inputReplaced: 0.02, reuseAsked: 0.7,
-		killedAtSuspend: 0.8,
-		serverPaused:    0.1, serverSecond: 0.05, serverSlow: 0.1, clockJumped: 0.1, nodeClockJumped: 0.1, killedAmid: 0.004, storeFull: 0.08,
+		killedAtSuspend: 0.8, endedAtSuspend: 0.2,
+		serverPaused: 0.1, serverSecond: 0.05, serverSlow: 0.1, clockJumped: 0.1, nodeClockJumped: 0.1, killedAmid: 0.004, storeFull: 0.08,
 		commitSyncFailed: 0.01, commitSlow: 0.01, recordUnread: 0.4, cutUp: 0.1, cutDown: 0.1, peersCutOneWay: 0.2, halfOpen: 0.3, answerLost: 0.3,
 		logRotten: 0.8, writeTorn: 0.3, syncFailed: 0.02, readFailed: 0.02, readDamaged: 0.02, foldersSwapped: 0.04, folderRestored: 0.06, folderCloned: 0.04,
 		storageDenies: 0.1, storageFixed: 0.1, removalHalf: 0.3,

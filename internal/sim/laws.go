@@ -278,12 +278,16 @@ func (w *world) checkLeftovers() {
 }
 
 // checkSaved checks that nothing is left in long-term storage of executions that
-// are over. What was under way when the rest was removed may come later.
+// are over. What was under way when the rest was removed may come later, but not a
+// record or a claim of the service that has removed it.
 func (w *world) checkSaved() {
 	for _, r := range w.runs {
 		for _, key := range sortedKeys(w.storage.objects) {
 			if !strings.HasPrefix(key, savedPrefix(r.id)) || r.left {
 				continue
+			}
+			if by := w.storage.writer(key); r.cleared && by != nil && by == r.endedBy {
+				w.breaks("saved", "%s came when all that was saved of %s was removed", key, r.id)
 			}
 			if !r.cleared && !r.partial {
 				w.breaks("saved", "%s is over, and %s is still there", r.id, key)

@@ -33,6 +33,7 @@ type run struct {
 	saves     bool // operations save themselves when they are asked to stop
 	claims    []*claim
 	cleared   bool        // what was saved of it is not needed any more
+	endedBy   *service    // by whom
 	left      bool        // suspended, and left so
 	scheduled bool        // somebody has asked for it to resume by itself
 	retries   int         // that somebody will ask for, if it is completed with errors
@@ -82,7 +83,7 @@ func (r *run) clear(w *world, e *stint.Errand, by *service) {
 		w.count(takenBack)
 		r.output, r.parts, r.committed, r.partial = nil, nil, false, false
 	}
-	r.staged, r.cleared, r.wiped = make(map[string]content), true, true
+	r.staged, r.cleared, r.wiped, r.endedBy = make(map[string]content), true, true, by
 }
 
 // content is what an operation reads or writes, in place of bytes: pieces of the
@@ -210,7 +211,7 @@ func (r *run) commit(w *world, e *stint.Errand, by *service) (int64, *stint.Erro
 		output[p.Op] = c
 	}
 	r.output, r.parts, r.committed, r.partial, r.turn = output, slices.Clone(parts), true, len(missing) > 0, turnOf(e)
-	r.cleared = !retryable(missing)
+	r.cleared, r.endedBy = !retryable(missing), by
 	w.note("committed", uint64(total))
 	return total, nil
 }

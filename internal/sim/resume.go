@@ -68,6 +68,7 @@ func (d *drive) writeRecord(e stint.Errand, reply func(stint.ErrandResult)) {
 		}
 		return nil
 	}
+	w.befalls(endedAtSuspend, func() { w.after(w.between(0, 200*millisecond), "terminate", func() { w.terminate(r) }) })
 	d.inTurn(func() {
 		w.storage.do(assert, func(err *stint.Error) {
 			s.awake(func() {
@@ -96,7 +97,24 @@ func (d *drive) inTurn(write func()) {
 func (d *drive) recordWritten() {
 	if d.recording = d.recording[1:]; len(d.recording) > 0 {
 		d.recording[0]()
+		return
 	}
+	held := d.held
+	d.held = nil
+	for _, submit := range held {
+		submit()
+	}
+}
+
+// afterRecords submits an errand: one that removes all that is saved when no record is
+// on its way, which would come after it.
+func (d *drive) afterRecords(e stint.Errand, submit func()) {
+	if len(d.recording) > 0 && (e.Kind == stint.ErrandCommit || e.Kind == stint.ErrandClear) {
+		d.server.world.count(errandHeld)
+		d.held = append(d.held, submit)
+		return
+	}
+	submit()
 }
 
 // withdrawUnused takes back a claim of this service that is higher than what the

@@ -52,7 +52,7 @@ func leastOf(k fault) int {
 	switch k { //nolint:exhaustive // all others alike
 	case claimWithdrawn:
 		return 0
-	case reattached, replacedRuns, untold, committedTooLate:
+	case reattached, replacedRuns, untold, committedTooLate, errandHeld:
 		return 1
 	}
 	return leastSeen

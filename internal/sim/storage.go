@@ -150,6 +150,18 @@ func (s *storage) putPack(key string, p *pack) {
 // size stands for the number of bytes of a pack.
 func (p *pack) size() int64 { return int64(100 * len(p.blocks)) }
 
+// writer returns the service that has written a record or a claim; nil: it is something
+// else.
+func (s *storage) writer(key string) *service {
+	switch o := s.objects[key].(type) {
+	case *record:
+		return o.book.service
+	case *claim:
+		return o.service
+	}
+	return nil
+}
+
 // owner returns the highest claim of an execution, nil if there is none, and the
 // highest generation that has a record.
 func (s *storage) owner(x stint.ExecutionID) (highest *claim, recorded uint64) {
