@@ -465,6 +465,15 @@ func playRecordAfterEnd(s *stage) {
 		_, err := c.Terminate(ctx, id)
 		return err
 	}, stint.Terminating, stint.Terminated)
+	looks := 0
+	s.await("an end that waits for the record", func(ctx context.Context, c *client.Client) (bool, error) {
+		x, err := c.Show(ctx, id)
+		if err == nil && x.Status.Final() && s.struck() == "" {
+			return false, broken("%s is %s while its record is on its way", id, x.Status)
+		}
+		looks++
+		return looks > 25 || x.Status.Final(), err
+	})
 	release()
 	s.until(id, stint.Terminated)
 	s.checkGone(out)

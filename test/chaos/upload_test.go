@@ -18,7 +18,7 @@ import (
 // uploadBytes is the size of a program that is on its way for some seconds at uploadRate.
 const (
 	uploadBytes = 3 << 20
-	uploadRate  = "8mbit"
+	uploadRate  = "4mbit"
 )
 
 // largeProgram writes a folder with a program that has a file of a size, of content
@@ -141,7 +141,7 @@ func TestAnUploadWhileStorageIsAway(t *testing.T) {
 	for _, what := range []mischief{slowDown, expired, lostAnswer} {
 		folder := s.largeProgram(fmt.Sprintf("kept%d", len(folders)), 1000)
 		folders = append(folders, folder)
-		r := &rule{what: what}
+		r := &rule{what: what, kind: getObject} // nobody else reads now
 		s.proxy.set(r)
 		upload := s.begin("program", "upload", folder)
 		s.wait("refused requests", func() bool { return s.proxy.count(r) > 10 })
@@ -168,7 +168,7 @@ func TestAnUploadWhileTheRecordIsHeld(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.up(1)
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(s.data, "server", "store.db")+"?_txlock=immediate")
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(s.data, "server", "store.db")+"?_txlock=immediate&_pragma=busy_timeout(60000)")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestAnUploadWhileTheRecordIsHeld(t *testing.T) {
 		if s.received() > 1000 {
 			looks++
 		}
-		return looks > 20
+		return looks > 100
 	})
 	release()
 	if r := s.finish(upload); r.code != 0 {
