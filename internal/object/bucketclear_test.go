@@ -119,7 +119,12 @@ func copiedMeanwhile(t *testing.T, server *s3test.Server) {
 		case r.Header.Get("X-Amz-Copy-Source") != "":
 			copied = true
 			go func() { cleared <- clearing.access.Clear(t.Context(), clearing.root+"/out", Turn{Execution: ours}) }()
-			<-held
+			select {
+			case <-held:
+			case err := <-cleared:
+				t.Errorf("cleared without a look at uploads: %v", err)
+				cleared <- err
+			}
 		case copied && !ended && r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/"+intentName):
 			ended = true
 			close(going)

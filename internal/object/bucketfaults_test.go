@@ -481,6 +481,7 @@ func outrunCommit(t *testing.T, server *s3test.Server) {
 func outrunByAnother(t *testing.T, server *s3test.Server) {
 	t.Helper()
 	third := stint.ExecutionID("x-" + strings.Repeat("c", 16))
+	looked := 0
 	for at := 1; ; at++ {
 		f := &faulty{}
 		slow := through(t, server, f)
@@ -500,10 +501,14 @@ func outrunByAnother(t *testing.T, server *s3test.Server) {
 		err := slow.commit(t.Context(), "out", ours, parts, true)
 		if !held {
 			check(t, err)
+			if looked < 10 {
+				t.Errorf("looked at %d outputs", looked)
+			}
 			return
 		}
 		check(t, fast.access.Clear(t.Context(), fast.root+"/out", Turn{Execution: ours}))
 		if !deletes {
+			looked++
 			fast.checkIs(t, "out", third, "a", "b", "c")
 		}
 		check(t, os.RemoveAll(slow.dir))

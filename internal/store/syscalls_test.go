@@ -286,11 +286,12 @@ type call struct {
 
 // traced is what came of a writer under strace.
 type traced struct {
-	folder string
-	said   []string
-	errors string
-	killed bool
-	calls  []call
+	folder   string
+	said     []string
+	errors   string
+	killed   bool
+	injected bool // a call was made to fail
+	calls    []call
 }
 
 // steps returns how many steps were acknowledged, and whether the next one was said
@@ -334,6 +335,7 @@ func trace(t *testing.T, inject string, env ...string) *traced {
 	b, err := os.ReadFile(out)
 	check(t, err)
 	w.calls = parseCalls(t, string(b))
+	w.injected = strings.Contains(string(b), "(INJECTED)")
 	if len(w.calls) == 0 {
 		t.Fatalf("strace traced nothing: may this process trace its child?\n%s", w.errors)
 	}
@@ -520,9 +522,15 @@ func TestASystemCallOfAWriterFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if len(c.all) == 0 {
+				t.Error("the writer makes no such call")
+			}
 			strike(t, c.all, func(t *testing.T, p position) {
 				t.Helper()
 				w := trace(t, fmt.Sprintf("%s:%s:when=%d", p.name, c.fault, p.n), c.env)
+				if !w.injected {
+					t.Error("the call did not fail")
+				}
 				w.checkSynced(t)
 				w.checkKept(t)
 			})

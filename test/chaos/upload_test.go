@@ -124,7 +124,7 @@ func TestEachRequestOfAnUploadFailsOnceAfterItWasDone(t *testing.T) {
 	t.Parallel()
 	s, _ := newStored(t, 1)
 	var folders []string
-	s.walk(after500, requests(), func() {
+	s.walk(after500, requests(), []request{putObject, getObject, headObject}, func() {
 		folder := s.largeProgram(fmt.Sprintf("kept%d", len(folders)), 1000)
 		folders = append(folders, folder)
 		s.ok("program", "upload", folder)
