@@ -39,6 +39,7 @@ func (f *fleet) attach(doc stint.Node, s *link.Session) (attachment, []*drive, e
 	}
 	f.sessions++
 	f.nodes[doc.ID] = &member{doc: doc, number: f.sessions, session: s, specs: make(map[stint.ExecutionID]bool), drain: drain}
+	f.sentAway = nil
 	close(f.arrived)
 	f.arrived = make(chan struct{})
 	drives := make([]*drive, 0, len(f.drives))
@@ -46,6 +47,16 @@ func (f *fleet) attach(doc stint.Node, s *link.Session) (attachment, []*drive, e
 		drives = append(drives, d)
 	}
 	return attachment{doc, f.sessions}, drives, nil
+}
+
+// sendAway notes that the record cannot take in a node that has come, and reports
+// whether that is news.
+func (f *fleet) sendAway(err error) (news bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	news = f.sentAway == nil
+	f.sentAway = err
+	return news
 }
 
 // detach notes that a session ended, unless a newer one has taken its place.

@@ -110,6 +110,14 @@ func (f *fleet) errandDone(r stint.ErrandResult) {
 	}
 }
 
+// unattended reports whether an errand that any node could do is with none.
+func (f *fleet) unattended(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u := f.errands[id]
+	return u != nil && u.target == "" && u.session == nil
+}
+
 func (f *fleet) cancelErrand(id string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -31,6 +31,7 @@ type fleet struct {
 	drains   []coord.DrainAsk             // of the nodes that are to be drained; replaced, never changed
 	kept     map[stint.ExecutionID]int64  // until when nodes keep blocks of executions that have ended, in ms since 1970
 	arrived  chan struct{}                // closed, and renewed, when a node attaches
+	sentAway error                        // why the record could not take in the node that came last; nil: it could
 	closed   bool                         // nobody attaches any more
 	seized   map[stint.ExecutionID]bool   // being resumed: one request at a time
 }
@@ -284,7 +285,18 @@ func (f *fleet) awaitNode(ctx context.Context) error {
 		select {
 		case <-arrived:
 		case <-ctx.Done():
-			return stint.Errorf(stint.Unavailable, "no node is ready; see stint node list")
+			return f.noNode()
 		}
 	}
+}
+
+// noNode is the refusal of what needs some node. If nodes come and the record cannot
+// take them in, that is the reason, and looking at nodes would not help.
+func (f *fleet) noNode() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.sentAway != nil {
+		return stint.Errorf(stint.Unavailable, "no node is ready: %w", f.sentAway)
+	}
+	return stint.Errorf(stint.Unavailable, "no node is ready; see stint node list")
 }

@@ -19,7 +19,7 @@ const (
 	DefaultLostAfter = 5 * time.Minute
 	DefaultAskAfter  = 2 * time.Minute
 	DefaultKeep      = 24 * time.Hour   // of blocks, when an execution has ended
-	nodeWait         = 30 * time.Second // for a first node, when something is submitted
+	nodeWait         = 30 * time.Second // for a first node, when something is submitted, and between looks whether there still is one
 	errandWait       = 10 * time.Minute // for an errand of a submission
 	inboxLength      = 1024
 	maxLive          = 1000 // executions that are not settled

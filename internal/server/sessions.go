@@ -27,8 +27,12 @@ func (s *Server) Accept(ctx context.Context, session *link.Session) error {
 		ID: hello.Node, Name: hello.Name, Incarnation: hello.Incarnation, Status: stint.NodeReady,
 		Slots: hello.Slots, Memory: hello.Memory, Address: hello.Address, Since: time.Now().UTC(),
 	}
+	log := s.Logger.With("node", string(doc.ID), "incarnation", uint64(doc.Incarnation))
 	replaced, err := s.DB.SaveNode(ctx, s.epoch, doc)
 	if err != nil {
+		if mayPass(err) && ctx.Err() == nil && s.fleet.sendAway(err) {
+			log.WarnContext(ctx, "nodes cannot attach", "addr", doc.Address, "err", err)
+		}
 		return err
 	}
 	failpoint.Reach("node.before-welcome")
@@ -50,7 +54,6 @@ func (s *Server) Accept(ctx context.Context, session *link.Session) error {
 			return err
 		}
 	}
-	log := s.Logger.With("node", string(doc.ID), "incarnation", uint64(doc.Incarnation))
 	log.InfoContext(ctx, "node attached", "addr", doc.Address, "count", len(hello.Holdings))
 	defer func() {
 		s.fleet.detach(doc.ID, session, time.Now())

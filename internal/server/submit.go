@@ -375,24 +375,33 @@ func requestDigest(req stint.Request) (stint.Digest, error) {
 	return blake3.Sum256(b), nil
 }
 
-// runErrand has a node run an errand and waits for the result.
+// runErrand has a node run an errand and waits for the result. One that any node
+// could do is given up when none has been there at two looks.
 func (s *Server) runErrand(ctx context.Context, e stint.Errand, target stint.NodeID) (stint.ErrandResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, errandWait)
 	defer cancel()
 	reply := newMailbox()
 	s.fleet.submitErrand(e, target, reply)
 	defer s.fleet.cancelErrand(e.ID)
-	select {
-	case <-reply.came:
-		r := reply.take()[0]
-		if r.Error != nil {
-			return r, r.Error
+	looks := time.NewTicker(nodeWait)
+	defer looks.Stop()
+	for alone := false; ; alone = s.fleet.unattended(e.ID) {
+		select {
+		case <-reply.came:
+			r := reply.take()[0]
+			if r.Error != nil {
+				return r, r.Error
+			}
+			return r, nil
+		case <-looks.C:
+			if alone && s.fleet.unattended(e.ID) {
+				return stint.ErrandResult{}, s.fleet.noNode()
+			}
+		case <-s.done:
+			return stint.ErrandResult{}, errStopping()
+		case <-ctx.Done():
+			return stint.ErrandResult{}, stint.Errorf(stint.Unavailable, "%s: no node answered in time", e.Kind)
 		}
-		return r, nil
-	case <-s.done:
-		return stint.ErrandResult{}, errStopping()
-	case <-ctx.Done():
-		return stint.ErrandResult{}, stint.Errorf(stint.Unavailable, "%s: no node answered in time", e.Kind)
 	}
 }
 
