@@ -105,7 +105,9 @@ func TestOutputIsTheSameUnderAllCircumstances(t *testing.T) {
 	text := reference.write("in.txt", alikeText())
 	for _, p := range alikePrograms(reference) {
 		reference.ok(slices.Concat([]string{"run"}, p.args, []string{"--input", text, "--output", "out/" + p.name})...)
-		want[p.name] = reference.digest(p)
+		if want[p.name] = reference.digest(p); len(reference.parts(reference.path("out/"+p.name))) == 0 {
+			t.Fatalf("%s has no output", p.name)
+		}
 	}
 	reference.stop(up)
 	for n := range *settingsFlag {
@@ -169,6 +171,7 @@ func (s *site) circumstances(c setting, r *rand.Rand) map[string]string {
 		got[p.name] = s.digest(p)
 	}
 	s.stop(up)
+	s.checkSound()
 	return got
 }
 
@@ -192,8 +195,11 @@ func (s *site) zip(path string) string {
 // so many nodes.
 func (s *site) stopAndResume(id string, nodes int) {
 	s.t.Helper()
-	if s.run("suspend", id, "--grace", "0s").code != 0 {
-		return // it has ended
+	if r := s.run("suspend", id, "--grace", "0s"); r.code != 0 {
+		if x := s.execution("show", id); !x.Status.Final() {
+			s.t.Fatalf("suspend: exit code %d, and %s is %s\n%s", r.code, id, x.Status, r.err)
+		}
+		return
 	}
 	if s.execution("show", id).Status == stint.Suspended {
 		s.ok("resume", id, "--nodes", strconv.Itoa(nodes), "--detach")

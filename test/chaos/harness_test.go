@@ -144,6 +144,14 @@ func (s *site) checkNobodyLeft() {
 	}
 }
 
+// checkSound has fsck look at what a service has left, and at what runs of it.
+func (s *site) checkSound() {
+	s.t.Helper()
+	if !s.t.Failed() {
+		harness.CheckSound(s.t, s.command("fsck", "--json", "--data", s.data))
+	}
+}
+
 // showLogs shows the ends of what the children of "stint up" printed.
 func (s *site) showLogs() {
 	harness.ShowLogs(s.t, s.dir, filepath.Join("*", "logs", "*.log"))
@@ -269,11 +277,14 @@ func (s *site) up(nodes int, args ...string) *running {
 	return r
 }
 
-// awaitNodes returns once so many nodes are ready, and stops the process when the
-// test ends, if it was not before.
+// awaitNodes returns once so many nodes are ready. When the test ends, it stops the
+// process, if it was not before, and checks what is left.
 func (s *site) awaitNodes(up *running, nodes int) {
 	s.t.Helper()
-	s.t.Cleanup(func() { s.stop(up) })
+	s.t.Cleanup(func() {
+		s.stop(up)
+		s.checkSound()
+	})
 	s.wait("ready nodes", func() bool { return s.readyNodes() == nodes })
 }
 

@@ -57,6 +57,9 @@ func (s *spread) stopAll() {
 		killIn(h.namespace)
 		_ = r.cmd.Wait() // it was killed
 	}
+	left := s.elsewhere("data")
+	left.within = nil
+	left.checkSound()
 }
 
 // on is the same site as seen from a host, with another data folder.

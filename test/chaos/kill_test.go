@@ -381,6 +381,7 @@ func (s *storm) checkEnd() {
 		s.t.Errorf("up: exit code %d\n%s", code, s.up.err)
 	}
 	s.checkNobodyLeft()
+	s.checkSound()
 	mounts := s.read("/proc/self/mountinfo")
 	if strings.Contains(mounts, s.dir) {
 		s.t.Errorf("something is mounted below %s", s.dir)

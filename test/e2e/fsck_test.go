@@ -19,37 +19,14 @@ import (
 	_ "modernc.org/sqlite"
 
 	"stint"
+	"stint/test/harness"
 )
 
-// fsckReport is what "stint fsck --json" prints.
-type fsckReport struct {
-	Running  bool `json:"running"`
-	Looked   struct{ Executions, Operations, Nodes, Blocks, Packs, Parts, Bytes int64 }
-	Findings []struct {
-		Code, Severity, Execution, Place, Text string
-	} `json:"findings"`
-	Unlooked []struct {
-		Place, Why string
-		Failure    bool
-	} `json:"not_looked_at"`
-}
-
-// codes are the codes of what was found, without what is left over.
-func (r *fsckReport) codes() []string {
-	var codes []string
-	for _, f := range r.Findings {
-		if f.Severity != "leftover" && !slices.Contains(codes, f.Code) {
-			codes = append(codes, f.Code)
-		}
-	}
-	return codes
-}
-
 // fsck runs fsck and returns what it prints and its exit code.
-func (h *home) fsck(args ...string) (fsckReport, int) {
+func (h *home) fsck(args ...string) (harness.Report, int) {
 	h.t.Helper()
 	r := h.stint(append([]string{"fsck", "--json"}, args...)...)
-	var report fsckReport
+	var report harness.Report
 	if err := json.Unmarshal([]byte(r.out), &report); err != nil && r.code != 2 {
 		h.t.Fatalf("fsck: exit code %d, %v\n%s%s", r.code, err, r.out, r.err)
 	}
@@ -150,7 +127,7 @@ func TestFsckFindsNothingInWhatAKilledServiceLeftAndChangesNothing(t *testing.T)
 	}
 	before := w.tree(w.dir)
 	report, code := w.fsck()
-	if code != 0 || len(report.codes()) > 0 || len(report.Unlooked) > 0 || report.Running {
+	if code != 0 || len(report.Codes()) > 0 || len(report.Unlooked) > 0 || report.Running {
 		t.Errorf("exit code %d: %+v", code, report)
 	}
 	l := report.Looked
@@ -196,7 +173,7 @@ func TestFsckWhileTheServiceRuns(t *testing.T) {
 		t.Errorf("suspended: exit code %d: %+v", code, report)
 	}
 	kept := l.write("data/storage/logs/"+id+"/kept", "no log")
-	if report, code := l.fsck(); code != 1 || !slices.Equal(report.codes(), []string{"kept_log_damaged"}) {
+	if report, code := l.fsck(); code != 1 || !slices.Equal(report.Codes(), []string{"kept_log_damaged"}) {
 		t.Errorf("a log is altered: exit code %d: %+v", code, report)
 	}
 	if err := os.Remove(kept); err != nil {
@@ -238,7 +215,7 @@ func TestFsckOverABucket(t *testing.T) {
 		was := g.get(key)
 		g.put(key, was[:len(was)/2]+"!"+was[min(len(was), len(was)/2+1):])
 		report, code := h.fsck()
-		if diff := cmp.Diff(d.code, strings.Join(report.codes(), " ")); diff != "" || (code == 1) != (d.code != "") {
+		if diff := cmp.Diff(d.code, strings.Join(report.Codes(), " ")); diff != "" || (code == 1) != (d.code != "") {
 			t.Errorf("%s is another: exit code %d, codes (-want +got):\n%s%+v", key, code, diff, report.Findings)
 		}
 		g.put(key, was)
@@ -248,7 +225,7 @@ func TestFsckOverABucket(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if report, code := h.fsck(); code != 1 || !slices.Equal(report.codes(), []string{"staged_missing"}) {
+	if report, code := h.fsck(); code != 1 || !slices.Equal(report.Codes(), []string{"staged_missing"}) {
 		t.Errorf("staged parts are gone: exit code %d: %+v", code, report.Findings)
 	}
 }
@@ -291,7 +268,7 @@ func TestEachDamageHasItsFinding(t *testing.T) {
 		d.do(w)
 		report, code := w.fsck()
 		want := strings.Fields(d.code)
-		if diff := cmp.Diff(want, report.codes(), cmpopts.EquateEmpty()); diff != "" || code != d.exit {
+		if diff := cmp.Diff(want, report.Codes(), cmpopts.EquateEmpty()); diff != "" || code != d.exit {
 			t.Errorf("%s: exit code %d, want %d; codes (-want +got):\n%s%+v", d.name, code, d.exit, diff, report)
 		}
 		if strings.HasPrefix(d.code, "record_") || d.code == "execution_unreadable" || d.code == "program_unreadable" {
@@ -315,18 +292,18 @@ func TestEachDamageHasItsFinding(t *testing.T) {
 	w.shell(`rm -rf data out && cp -a pristine/data pristine/out .`)
 	w.flip(w.withBlocks(".seg"), 3)
 	agent := filepath.Dir(filepath.Dir(filepath.Dir(w.withBlocks(".seg"))))
-	if report, code := w.fsck("--data", agent); code != 3 || !slices.Equal(report.codes(), []string{"block_damaged"}) {
+	if report, code := w.fsck("--data", agent); code != 3 || !slices.Equal(report.Codes(), []string{"block_damaged"}) {
 		t.Errorf("a byte of a block, of an agent's folder alone: exit code %d: %+v", code, report)
 	}
 	w.shell(`rm -rf data && cp -a pristine/data . && for file in data/agents/*/files/*-*; do chmod 600 $file; echo x >> $file; done && mv data 'da[t]a'`)
-	if report, code := w.fsck("--data", w.path("da[t]a")); code != 3 || !slices.Equal(report.codes(), []string{"node_file_damaged"}) {
+	if report, code := w.fsck("--data", w.path("da[t]a")); code != 3 || !slices.Equal(report.Codes(), []string{"node_file_damaged"}) {
 		t.Errorf("program files in a folder whose name is a pattern: exit code %d: %+v", code, report)
 	}
 }
 
 // checkNothingToRemove checks that nobody is told to remove what a record that cannot
 // be read may speak of.
-func checkNothingToRemove(t *testing.T, name string, report fsckReport) {
+func checkNothingToRemove(t *testing.T, name string, report harness.Report) {
 	t.Helper()
 	for _, f := range report.Findings {
 		if slices.Contains([]string{"blocks_left", "work_left", "logs_left", "blobs_left", "output_left", "staging_stray", "draft_left"}, f.Code) {

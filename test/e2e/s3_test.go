@@ -40,6 +40,7 @@ const bucketName = "data"
 func newGateway(t *testing.T, h *home) *gateway {
 	t.Helper()
 	g := &gateway{home: h, Server: s3test.Start(t)}
+	t.Cleanup(h.isSound) // while storage is there
 	g.Bucket(t, bucketName)
 	var err error
 	g.client, err = minio.New(strings.TrimPrefix(g.Credentials.Endpoint, "http://"), &minio.Options{

@@ -121,3 +121,49 @@ func Commandline(folder string) string {
 	}
 	return strings.Trim(string(bytes.ReplaceAll(b, []byte{0}, []byte{' '})), " ")
 }
+
+// Report is what "stint fsck --json" prints.
+type Report struct {
+	Running  bool `json:"running"`
+	Looked   struct{ Executions, Operations, Nodes, Blocks, Packs, Parts, Bytes int64 }
+	Findings []struct {
+		Code, Severity, Execution, Place, Text string
+	} `json:"findings"`
+	Unlooked []struct {
+		Place, Why string
+		Failure    bool
+	} `json:"not_looked_at"`
+}
+
+// Codes returns the codes of what was found, each once, without what is left over.
+func (r *Report) Codes() []string {
+	var codes []string
+	for _, f := range r.Findings {
+		if f.Severity != "leftover" && !slices.Contains(codes, f.Code) {
+			codes = append(codes, f.Code)
+		}
+	}
+	return codes
+}
+
+// CheckSound runs "stint fsck --json", as prepared, over what a test leaves behind:
+// whatever was killed, nothing is lost, and there is nothing that cannot be looked at.
+func CheckSound(t *testing.T, fsck *exec.Cmd) {
+	t.Helper()
+	out, text := Start(t, fsck)
+	code := Finish(t, fsck, 2*time.Minute)
+	var r Report
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		t.Fatalf("fsck: exit code %d, %v\n%s%s", code, err, out, text)
+	}
+	for _, f := range r.Findings {
+		if f.Severity != "leftover" {
+			t.Errorf("fsck: %s %s at %s: %s", f.Severity, f.Code, f.Place, f.Text)
+		}
+	}
+	for _, u := range r.Unlooked {
+		if u.Failure {
+			t.Errorf("fsck did not look at %s: %s", u.Place, u.Why)
+		}
+	}
+}
