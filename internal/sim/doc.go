@@ -78,6 +78,7 @@
 //	           with each node, are what follows from the committed records
 //	fold       the fold of the committed records, as they were written, is the state
 //	waits      what is not over and does nothing says what it waits for
+//	faults     what a decider finds wrong with its own state is never there
 //	output     the parts are what one machine would have written; completed is what has an output
 //	counters   counters and bytes count every operation once
 //	attempts   the number of attempts performed is the number of attempts that workers wrote down

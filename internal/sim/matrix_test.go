@@ -249,7 +249,7 @@ func (m *matrix) document(table string) string {
 	}
 	b.WriteString("\n| --- |" + strings.Repeat(" --- |", len(matrixColumns())) + "\n" + table + "\n")
 	for _, kind := range sortedKeys(m.counts) {
-		fmt.Fprintf(&b, "%d cells %s. ", m.counts[kind], kind)
+		fmt.Fprintf(&b, "Cells %s: %d. ", kind, m.counts[kind])
 	}
 	b.WriteString("\n\n")
 	for i, c := range matrixColumns() {

@@ -141,7 +141,7 @@ func (w *world) lookForReasons() {
 			}
 			doc := d.state.Document(w.millis())
 			if out := doc.Operations.InProgress + doc.Operations.Queued; !doc.Status.Final() && out == 0 && doc.Waiting == "" {
-				w.breaks("wait", "%s is %s, nothing of it is in progress, and it does not say what it waits for", d.id, doc.Status)
+				w.breaks("waits", "%s is %s, nothing of it is in progress, and it does not say what it waits for", d.id, doc.Status)
 			}
 		}
 	}
