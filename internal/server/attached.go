@@ -55,7 +55,7 @@ func (f *fleet) sendAway(err error) (news bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	news = f.sentAway == nil
-	f.sentAway = err
+	f.sentAway, f.sentAt = err, time.Now()
 	return news
 }
 

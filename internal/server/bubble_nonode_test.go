@@ -80,6 +80,8 @@ func TestBubbleARecordThatCannotTakeInNodesIsTheReasonWhyThereAreNone(t *testing
 			t.Errorf("the node is refused with %v", err)
 		}
 		s.exec(other, "ROLLBACK")
+		at(time.Now().Add(time.Minute))
+		r.refusedFor(s.numbers(2), 30*time.Second, "see stint node list") // it does not come any more
 		n.attach(r)
 		r.awaitStatus(r.submit(s.numbers(2)), stint.Completed)
 		n.detach()

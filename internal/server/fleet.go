@@ -32,6 +32,7 @@ type fleet struct {
 	kept     map[stint.ExecutionID]int64  // until when nodes keep blocks of executions that have ended, in ms since 1970
 	arrived  chan struct{}                // closed, and renewed, when a node attaches
 	sentAway error                        // why the record could not take in the node that came last; nil: it could
+	sentAt   time.Time                    // when that was
 	closed   bool                         // nobody attaches any more
 	seized   map[stint.ExecutionID]bool   // being resumed: one request at a time
 }
@@ -290,12 +291,13 @@ func (f *fleet) awaitNode(ctx context.Context) error {
 	}
 }
 
-// noNode is the refusal of what needs some node. If nodes come and the record cannot
-// take them in, that is the reason, and looking at nodes would not help.
+// noNode is the refusal of what needs some node. If nodes come, which they do at least
+// every half minute, and the record cannot take them in, that is the reason, and
+// looking at nodes would not help.
 func (f *fleet) noNode() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.sentAway != nil {
+	if f.sentAway != nil && time.Since(f.sentAt) < 2*nodeWait {
 		return stint.Errorf(stint.Unavailable, "no node is ready: %w", f.sentAway)
 	}
 	return stint.Errorf(stint.Unavailable, "no node is ready; see stint node list")
