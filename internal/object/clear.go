@@ -14,7 +14,11 @@ import (
 // clear removes the staging folder, what a commit has renamed, the output of a turn,
 // and the folder if it is empty then. A commit that comes later finds nothing staged.
 func (o outputFolder) clear(ctx context.Context, undo Turn) error {
-	if _, err := os.Lstat(o.stagingRoot()); errors.Is(err, fs.ErrNotExist) {
+	unlock, err := o.lockIfStaged(ctx)
+	if err != nil {
+		return err
+	}
+	if unlock == nil {
 		stands, err := o.stands(undo)
 		if err != nil {
 			return err
@@ -22,19 +26,20 @@ func (o outputFolder) clear(ctx context.Context, undo Turn) error {
 		if !stands {
 			return o.removeIfEmpty()
 		}
+		if unlock, err = o.lock(ctx); err != nil {
+			return err
+		}
 	}
-	if err := o.clearStaging(ctx, undo); err != nil {
+	err = o.clearStaging(ctx, undo)
+	unlock()
+	if err != nil {
 		return err
 	}
 	return o.removeIfEmpty()
 }
 
+// clearStaging is clear under the lock.
 func (o outputFolder) clearStaging(ctx context.Context, undo Turn) error {
-	unlock, err := o.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	if err := o.takeBack(ctx, undo); err != nil {
 		return err
 	}

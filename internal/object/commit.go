@@ -13,7 +13,13 @@ import (
 
 // put takes the folder from any state to the output.
 func (o outputFolder) put(ctx context.Context, in intent, overwrite bool) error {
-	unlock, err := o.lock(ctx)
+	unlock, err := o.lockIfStaged(ctx)
+	if err == nil && unlock == nil {
+		if done, err := o.isFinished(ctx, in.Manifest); err != nil || done {
+			return err // by another call of this commit, for which we have waited
+		}
+		unlock, err = o.lock(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -57,8 +63,8 @@ func (o outputFolder) isFinished(ctx context.Context, m Manifest) (bool, error) 
 
 // leave removes the staging root, if no execution has anything in it.
 func (o outputFolder) leave(ctx context.Context) error {
-	unlock, err := o.lock(ctx)
-	if err != nil {
+	unlock, err := o.lockIfStaged(ctx)
+	if err != nil || unlock == nil {
 		return err
 	}
 	defer unlock()

@@ -32,7 +32,8 @@
 //	<output>/_stint/<execution>/_commit      what a commit that has begun will do
 //
 // An output exists when its manifest does; who only knows Hadoop's convention
-// waits for _SUCCESS. Everything below _stint is ours alone and goes away.
+// waits for _SUCCESS. Everything below _stint is ours alone and goes away; a call that
+// comes late does not make it again.
 //
 // # Commit
 //

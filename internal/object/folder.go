@@ -119,17 +119,27 @@ func (c contents) evidence() string {
 // lock keeps every other commit, clearing and probe of the folder out until
 // unlock is called or the process dies. It creates the staging root if needed.
 func (o outputFolder) lock(ctx context.Context) (unlock func(), err error) {
+	for {
+		if err := os.Mkdir(o.stagingRoot(), 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, failure(err, "create folder %q", o.stagingRoot())
+		}
+		if unlock, err := o.lockIfStaged(ctx); unlock != nil || err != nil {
+			return unlock, err
+		} // the one before us has just removed the staging root
+	}
+}
+
+// lockIfStaged is lock for who has nothing to do without a staging root: then unlock
+// is nil. A call that comes late so puts nothing into an output that is complete.
+func (o outputFolder) lockIfStaged(ctx context.Context) (unlock func(), err error) {
 	path := filepath.Join(o.stagingRoot(), lockName)
 	for {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
-		if err := os.Mkdir(o.stagingRoot(), 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, failure(err, "create folder %q", o.stagingRoot())
-		}
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o666)
 		if errors.Is(err, fs.ErrNotExist) && !isLink(o.stagingRoot()) {
-			continue // the one before us has just removed the staging root
+			return nil, nil //nolint:nilnil // nothing is staged
 		}
 		if err != nil {
 			return nil, failure(err, "create file %q", path)

@@ -3,6 +3,7 @@ package object
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/zeebo/xxh3"
@@ -517,6 +520,57 @@ func TestCommitsAtTheSameTimeMakeOneOutput(t *testing.T) {
 	}
 	group.Wait()
 	checkOutput(t, dir, ours, "one\n", "two\n", "three\n")
+}
+
+// Calls that have waited for the lock while a commit ended find nothing to do, and do
+// not even touch the folder, in which readers may be by then.
+func TestLateCallPutsNothingIntoACompletedOutput(t *testing.T) {
+	t.Parallel()
+	cases := map[string]func(ctx context.Context, dir string, parts []stint.Part) error{
+		"the same commit": func(ctx context.Context, dir string, parts []stint.Part) error {
+			_, err := new(Access).Commit(ctx, dir, Turn{Execution: ours}, "prog@blake3:00", parts, false)
+			return err
+		},
+		"clear of an execution that was refused": func(ctx context.Context, dir string, _ []stint.Part) error {
+			return new(Access).Clear(ctx, dir, Turn{Execution: theirs})
+		},
+	}
+	for name, late := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				dir := filepath.Join(t.TempDir(), "out")
+				parts := stageParts(t, dir, ours, "one")
+				o := outputFolder{dir: dir, execution: ours}
+				in, err := makeIntent(Turn{Execution: ours}, "prog@blake3:00", parts, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				unlock, err := o.lock(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				ended := make(chan error, 1)
+				go func() { ended <- late(t.Context(), dir, parts) }()
+				synctest.Wait() // it waits for the lock
+				if err := errors.Join(o.commit(t.Context(), in, false), o.finish(t.Context(), in)); err != nil {
+					t.Fatal(err)
+				}
+				then := time.Unix(1, 0)
+				if err := os.Chtimes(dir, then, then); err != nil {
+					t.Fatal(err)
+				}
+				unlock()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+				if info, err := os.Stat(dir); err != nil || !info.ModTime().Equal(then) {
+					t.Errorf("the folder was changed at %v: %v", info.ModTime(), err)
+				}
+				checkOutput(t, dir, ours, "one")
+			})
+		})
+	}
 }
 
 func TestOneOfTwoExecutionsWins(t *testing.T) {
