@@ -2,16 +2,21 @@ package e2e
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
 	"database/sql"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io/fs"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -230,6 +235,9 @@ func TestFsckOverABucket(t *testing.T) {
 	}
 }
 
+// anyOrder compares lists of codes as sets with repetitions.
+var anyOrder = cmpopts.SortSlices(strings.Compare)
+
 // damage is one thing that is done to what a service has written.
 type damage struct {
 	name string
@@ -255,6 +263,19 @@ func remains() []damage {
 			w.write(at+"/_stint/"+unknown+"/_open", "")
 		}, "draft_left", 0},
 		{"something staged that no draft names", func(w *written) { w.write("out/_stint/"+unknown+"/_open", "") }, "staging_stray", 0},
+		{"parts of a completed execution are staged", func(w *written) { w.write("out/_stint/"+string(w.completed)+"/part-00000.1", "x") }, "staging_left", 0},
+		{"blocks of an unknown execution", func(w *written) { w.shell(`mkdir data/agents/1/blocks/` + unknown) }, "blocks_left", 0},
+		{"a working folder of an unknown execution", func(w *written) { w.shell(`mkdir -p data/agents/1/work/` + unknown) }, "work_left", 0},
+		{"saved state of an execution that is over", func(w *written) {
+			w.shell(`cd data/storage/saved && mkdir ` + string(w.own) + ` && cp ` + string(w.suspended) + `/owner-000001 ` + string(w.own))
+		}, "saved_left", 0},
+		{"a pack that nobody knows", func(w *written) {
+			w.rewrite(filepath.Join(w.one("data/storage/saved/ID", w.suspended), "pack-7-7-7-abc-0"), []byte("x"))
+		}, "packs_left", 0},
+		{"logs of an unknown execution", func(w *written) { w.shell(`cd data/storage/logs && cp -r ` + string(w.completed) + ` ` + unknown) }, "logs_left", 0},
+		{"a listing that nothing refers to", func(w *written) { w.write("data/storage/listings/"+strings.Repeat("0", 64), "x") }, "blobs_left", 0},
+		{"a temporary file", func(w *written) { w.write("data/storage/tmp/put-1", "x") }, "temp_left", 0},
+		{"output in storage of an unknown execution", func(w *written) { w.write("data/storage/output/"+unknown+"/part-00000", "x") }, "output_left", 0},
 	}
 }
 
@@ -275,17 +296,14 @@ func TestEachDamageHasItsFinding(t *testing.T) {
 			checkNothingToRemove(t, d.name, report)
 		}
 	}
+	w.shell(`rm -rf data out staged going && cp -a pristine/. .`)
+	report, _ := w.fsck()
+	before := report.Leftovers()
 	for _, d := range remains() {
 		w.shell(`rm -rf data out staged going && cp -a pristine/. .`)
 		d.do(w)
 		report, code := w.fsck()
-		var found []string
-		for _, f := range report.Findings {
-			if f.Execution == unknown {
-				found = append(found, f.Code)
-			}
-		}
-		if diff := cmp.Diff([]string{d.code}, found); diff != "" || code != d.exit {
+		if diff := cmp.Diff(append(slices.Clone(before), d.code), report.Leftovers(), anyOrder); diff != "" || code != d.exit {
 			t.Errorf("%s: exit code %d; codes (-want +got):\n%s%+v", d.name, code, diff, report)
 		}
 	}
@@ -473,9 +491,6 @@ func damagesOfNodes() []damage {
 			b := []byte(w.read(w.withBlocks(".log")))
 			w.rewrite(w.withBlocks(".log"), bytes.Replace(b, []byte("segment "), []byte("segment 9"), 1))
 		}, "log_foreign", 3},
-		{"blocks of an unknown execution", func(w *written) {
-			w.shell(`mkdir data/agents/1/blocks/x-aaaaaaaaaaaaaaaa`)
-		}, "", 0},
 		{"a node does not know its name", func(w *written) { w.rewrite(w.one("data/agents/1/node.json"), []byte("{")) }, "node_unreadable", 1},
 		{"a fetched program file is altered", func(w *written) {
 			path := w.one("data/agents/*/files/*-*")
@@ -506,19 +521,16 @@ func damagesOfStorage() []damage {
 		{"a pack is gone", func(w *written) { w.remove(w.one("data/storage/saved/ID/pack-*", w.suspended)) }, "pack_missing", 1},
 		{"a checkpoint is altered", func(w *written) { w.flip(w.one("data/storage/saved/ID/checkpoint-*", w.suspended), 600) }, "checkpoint_damaged", 1},
 		{"a checkpoint is gone", func(w *written) { w.remove(w.one("data/storage/saved/ID/checkpoint-*", w.suspended)) }, "checkpoint_missing", 1},
-		{"a pack that nobody knows", func(w *written) {
-			w.rewrite(filepath.Join(w.one("data/storage/saved/ID", w.suspended), "pack-7-7-7-abc-0"), []byte("x"))
-		}, "", 0},
-		{"a listing is gone", func(w *written) { w.removeListing(w.completed) }, "listing_missing", 1},
+		{"a listing is altered", func(w *written) { w.flip(w.listing(w.completed), 3) }, "listing_damaged", 1},
+		{"a listing is gone", func(w *written) { w.remove(w.listing(w.completed)) }, "listing_missing", 1},
 		{"a program file is gone", func(w *written) { w.remove(w.programFile()) }, "program_file_missing", 1},
 		{"a program file is altered", func(w *written) { w.flip(w.programFile(), 3) }, "program_file_damaged", 1},
 		{"logs are altered", func(w *written) { w.flip(w.one("data/storage/logs/ID/*", w.completed), 25) }, "kept_log_damaged", 1},
-		{"a temporary file is left", func(w *written) { w.write("data/storage/tmp/put-1", "x") }, "", 0},
 	}
 }
 
-// removeListing removes the listing of an execution's input, which no other has.
-func (w *written) removeListing(id stint.ExecutionID) {
+// listing is the file with the listing of an execution's input, which no other has.
+func (w *written) listing(id stint.ExecutionID) string {
 	w.t.Helper()
 	w.checkpoint()
 	db, err := sql.Open("sqlite", w.one("data/server/store.db"))
@@ -532,7 +544,7 @@ func (w *written) removeListing(id stint.ExecutionID) {
 	if err := db.Close(); err != nil {
 		w.t.Fatal(err)
 	}
-	w.remove(w.one("data/storage/listings/" + digest))
+	return w.one("data/storage/listings/" + digest)
 }
 
 // programFile is a file in storage of a program that is registered.
@@ -586,7 +598,6 @@ func damagesOfOutputs() []damage {
 			w.write("out/_stint/"+string(w.going)+"/_commit", "{}")
 			w.remove(w.one("out/part-00001"))
 		}, "", 0},
-		{"parts of a completed execution are staged", func(w *written) { w.write("out/_stint/"+string(w.completed)+"/part-00000.1", "x") }, "", 0},
 	}
 }
 
@@ -606,6 +617,23 @@ func damagesOfKeys() []damage {
 		{"the key of the authority is gone", func(w *written) { w.remove(w.one("data/server/ca.key")) }, "key_missing", 1},
 		{"the key of secrets is gone", func(w *written) { w.remove(w.one("data/server/secrets.key")) }, "key_missing", 1},
 		{"the key of secrets is another", func(w *written) { w.rewrite(w.one("data/server/secrets.key"), []byte("AGE-SECRET-KEY-1\n")) }, "key_damaged", 1},
+		{"a node's certificate has expired", func(w *written) { w.rewrite(w.one("data/agents/1/node.pem"), expired(w.t)) }, "certificate_expired", 1},
 		{"a node's certificate is altered", func(w *written) { w.flip(w.one("data/agents/1/node.pem"), 40) }, "key_damaged", 1},
 	}
+}
+
+// expired returns a certificate that was valid for a day long ago.
+func expired(t *testing.T) []byte {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	c := x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: from, NotAfter: from.AddDate(0, 0, 1)}
+	b, err := x509.CreateCertificate(nil, &c, &c, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: b})
 }

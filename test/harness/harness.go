@@ -146,6 +146,17 @@ func (r *Report) Codes() []string {
 	return codes
 }
 
+// Leftovers returns the codes of what is left over, one for each finding.
+func (r *Report) Leftovers() []string {
+	var codes []string
+	for _, f := range r.Findings {
+		if f.Severity == "leftover" {
+			codes = append(codes, f.Code)
+		}
+	}
+	return codes
+}
+
 // CheckSound runs "stint fsck --json", as prepared, over what a test leaves behind:
 // whatever was killed, nothing is lost, and there is nothing that cannot be looked at.
 func CheckSound(t *testing.T, fsck *exec.Cmd) {
