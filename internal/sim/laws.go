@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"stint"
@@ -81,7 +82,7 @@ func (b *books) toldPeople(e *book, doc *stint.Execution) {
 	if doc.Version > e.version {
 		b.world.breaks("ack", "version %d of %s was shown; %d is committed", doc.Version, doc.ID, e.version)
 	}
-	if doc.Version < e.told.version || e.told.status.Final() && doc.Status != e.told.status && !e.run.retried {
+	if doc.Version < e.told.version || e.told.status.Final() && doc.Status != e.told.status && !(e.run.retried && e.told.status == stint.CompletedErrors) {
 		b.world.breaks("final", "%s was shown as %s in version %d after %s in %d", doc.ID, doc.Status, doc.Version, e.told.status, e.told.version)
 	}
 	e.told = told{version: doc.Version, status: doc.Status}
@@ -289,10 +290,15 @@ func (w *world) checkSaved() {
 			if by := w.storage.writer(key); r.cleared && by != nil && by == r.endedBy {
 				w.breaks("saved", "%s came when all that was saved of %s was removed", key, r.id)
 			}
-			if !r.cleared && !r.partial {
+			if !r.cleared && !w.mayRetry(r) {
 				w.breaks("saved", "%s is over, and %s is still there", r.id, key)
 			}
 			w.count(leftBehind)
 		}
 	}
+}
+
+// mayRetry reports whether somebody may still ask for a retry.
+func (w *world) mayRetry(r *run) bool {
+	return r.partial && slices.ContainsFunc(w.books.all, func(e *book) bool { return e.run == r && e.status == stint.CompletedErrors })
 }

@@ -411,9 +411,6 @@ func (w *world) checkPartial(e *book, doc *stint.Execution) {
 		}
 		return
 	}
-	if e.mixed {
-		return // what was made of it before it failed is in the output
-	}
 	w.count(partialOutputs)
 	last := len(e.ops) - 1
 	want := e.plan.performAll(failed, func(int, uint32, [][]content) {})[last]
@@ -422,6 +419,7 @@ func (w *world) checkPartial(e *book, doc *stint.Execution) {
 		switch {
 		case there == failed(last, uint32(op)):
 			w.breaks("output", "%s: that part %d is there is %v", r.id, op, there)
+		case e.mixed: // what was made of it before it failed is in the output
 		case there && !got.equal(want[op]):
 			w.breaks("output", "%s wrote %v as part %d; without what failed one machine writes %v", r.id, got, op, want[op])
 		}
