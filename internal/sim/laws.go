@@ -82,7 +82,8 @@ func (b *books) toldPeople(e *book, doc *stint.Execution) {
 	if doc.Version > e.version {
 		b.world.breaks("ack", "version %d of %s was shown; %d is committed", doc.Version, doc.ID, e.version)
 	}
-	if doc.Version < e.told.version || e.told.status.Final() && doc.Status != e.told.status && !(e.run.retried && e.told.status == stint.CompletedErrors) {
+	retried := e.run.retried && e.told.status == stint.CompletedErrors
+	if doc.Version < e.told.version || e.told.status.Final() && doc.Status != e.told.status && !retried {
 		b.world.breaks("final", "%s was shown as %s in version %d after %s in %d", doc.ID, doc.Status, doc.Version, e.told.status, e.told.version)
 	}
 	e.told = told{version: doc.Version, status: doc.Status}
