@@ -196,4 +196,9 @@ func (l *lock) name(h holder) error {
 	return nil
 }
 
-func (l *lock) release() { _ = l.file.Close() }
+// release gives the folder up, also for a process that is just being started and has
+// not closed what it inherited.
+func (l *lock) release() {
+	_ = unix.FcntlFlock(l.file.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK})
+	_ = l.file.Close()
+}

@@ -156,8 +156,11 @@ func (f *folder) watch(ctx context.Context) error {
 	}
 }
 
-// close releases the lock.
-func (f *folder) close() error { return f.lock.Close() }
+// close releases the lock, also for a process that is just being started and has not
+// closed what it inherited.
+func (f *folder) close() error {
+	return errors.Join(unix.Flock(int(f.lock.Fd()), unix.LOCK_UN), f.lock.Close())
+}
 
 func (f *folder) at(names ...string) string {
 	return filepath.Join(append([]string{f.dir}, names...)...)
