@@ -199,19 +199,24 @@ func (a *app) upEmbedded(ctx context.Context, u upFlags) error {
 // idlePoll is how often a service without an owner looks whether it is still needed.
 const idlePoll = 300 * time.Millisecond
 
-// waitForIdle returns when every execution is at rest, or ctx ends.
+// waitForIdle returns when every execution is at rest, or ctx ends. It looks twice, so
+// that who watches is told of the end before the service is gone.
 func (a *app) waitForIdle(ctx context.Context) {
 	f, err := a.folder()
 	if err != nil {
 		return
 	}
+	idle := 0
 	_ = poll(ctx, idlePoll, func() bool {
 		c, err := f.service()
 		if err != nil {
 			return false
 		}
 		n, err := unfinished(ctx, c, "")
-		return err == nil && n == 0
+		if idle++; err != nil || n > 0 {
+			idle = 0
+		}
+		return idle == 2
 	})
 }
 

@@ -269,7 +269,7 @@ func operations(st *coord.State, f stint.OperationFilter) page {
 // consumer is slow documents are left out, but never the latest.
 func (s *Server) Watch(ctx context.Context, id stint.ExecutionID, after uint64) iter.Seq2[stint.Execution, error] {
 	return func(yield func(stint.Execution, error) bool) {
-		changed, cancel := s.subscribe(id)
+		changed, over, cancel := s.subscribe(id)
 		defer cancel()
 		for {
 			doc, err := s.Show(ctx, id)
@@ -277,14 +277,14 @@ func (s *Server) Watch(ctx context.Context, id stint.ExecutionID, after uint64) 
 				yield(doc, err)
 				return
 			}
-			over := doc.Status.Final()
-			if (doc.Version > after || over) && !yield(doc, nil) {
+			final := doc.Status.Final()
+			if (doc.Version > after || final) && !yield(doc, nil) {
 				return
 			}
-			if after = max(after, doc.Version); over {
+			if after = max(after, doc.Version); final {
 				return
 			}
-			if !pause(ctx, changed) {
+			if !pause(ctx, changed, over) {
 				return
 			}
 		}
@@ -292,31 +292,38 @@ func (s *Server) Watch(ctx context.Context, id stint.ExecutionID, after uint64) 
 }
 
 // pause waits for a change, and a little longer, so that a busy execution does
-// not drown its watchers.
-func pause(ctx context.Context, changed <-chan struct{}) bool {
+// not drown its watchers. The change with which it is over is not held back.
+func pause(ctx context.Context, changed <-chan struct{}, over func() bool) bool {
 	least := time.NewTimer(watchEvery)
 	defer least.Stop()
 	refresh := time.NewTimer(time.Second)
 	defer refresh.Stop()
-	select {
-	case <-changed:
-	case <-refresh.C:
-	case <-ctx.Done():
-		return false
+	for rested, moved := false, false; !rested || !moved; {
+		select {
+		case <-changed:
+			if moved = true; over() {
+				return true
+			}
+		case <-refresh.C:
+			moved = true
+		case <-least.C:
+			rested = true
+		case <-ctx.Done():
+			return false
+		}
 	}
-	select {
-	case <-least.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return true
 }
 
-func (s *Server) subscribe(id stint.ExecutionID) (<-chan struct{}, func()) {
-	if d := s.fleet.drive(id); d != nil {
-		return d.public.subscribe()
+// subscribe returns a channel that tells of changes of an execution, and a function
+// that reports whether it is over.
+func (s *Server) subscribe(id stint.ExecutionID) (changed <-chan struct{}, over func() bool, cancel func()) {
+	d := s.fleet.drive(id)
+	if d == nil {
+		return nil, func() bool { return true }, func() {}
 	}
-	return nil, func() {}
+	changed, cancel = d.public.subscribe()
+	return changed, func() bool { return d.public.current().Final() }, cancel
 }
 
 // Terminate ends an execution for good. It returns when that is committed; the
