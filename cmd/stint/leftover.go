@@ -38,10 +38,15 @@ func (u *upFlags) retireLeftover(ctx context.Context, s *local.Supervisor, f fol
 	if err := f.removeRetired(ctx, c, retired); err != nil {
 		return err
 	}
-	if n, err := unfinished(ctx, c, ""); err != nil || n == 0 {
+	n := 0
+	err = insist(ctx, func() (err error) {
+		n, err = unfinished(ctx, c, "")
+		return err
+	})
+	if err != nil || n == 0 {
 		return err
 	}
-	nodes, err := c.Nodes(ctx)
+	nodes, err := nodesOf(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -103,7 +108,7 @@ func (f folder) removeRetired(ctx context.Context, c *client.Client, numbers map
 	if len(numbers) == 0 {
 		return nil
 	}
-	nodes, err := c.Nodes(ctx)
+	nodes, err := nodesOf(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -141,6 +146,15 @@ func insist(ctx context.Context, call func() error) (err error) {
 	return cmp.Or(waited, err)
 }
 
+// nodesOf lists the nodes, as soon as that is answered.
+func nodesOf(ctx context.Context, c *client.Client) (nodes []stint.Node, err error) {
+	err = insist(ctx, func() error {
+		nodes, err = c.Nodes(ctx)
+		return err
+	})
+	return nodes, err
+}
+
 // wantAgain takes back the draining of nodes that an earlier up did not want and
 // had no time to see drained.
 func (u *upFlags) wantAgain(ctx context.Context, f folder) error {
@@ -152,7 +166,7 @@ func (u *upFlags) wantAgain(ctx context.Context, f folder) error {
 		if err != nil {
 			return err
 		}
-		nodes, err := c.Nodes(ctx)
+		nodes, err := nodesOf(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -160,7 +174,11 @@ func (u *upFlags) wantAgain(ctx context.Context, f folder) error {
 			if node.Name != agentName(n) || node.Status == stint.NodeLost {
 				continue
 			}
-			if _, err := c.Drain(ctx, node.ID, stint.DrainRequest{Undo: true}); err != nil {
+			undo := func() error {
+				_, err := c.Drain(ctx, node.ID, stint.DrainRequest{Undo: true})
+				return err
+			}
+			if err := insist(ctx, undo); err != nil {
 				return fmt.Errorf("take back the draining of node %s: %w", node.ID, err)
 			}
 		}
