@@ -256,15 +256,11 @@ func playRetreat(s *stage) {
 		_, pid = strikerIn(held)
 		return pid != 0, nil
 	})
-	s.try("the end", func(ctx context.Context, c *client.Client) error {
-		_, err := c.Terminate(ctx, id)
-		return err
-	})
-	_ = unix.Kill(pid, unix.SIGKILL) // it may have died by now
 	s.bring(id, "the end", func(ctx context.Context, c *client.Client) error {
 		_, err := c.Terminate(ctx, id)
 		return err
-	}, stint.Terminated, stint.Completed)
+	}, stint.Terminating, stint.Terminated, stint.Completed)
+	_ = unix.Kill(pid, unix.SIGKILL) // it may have died by now
 	s.until(id, stint.Terminated, stint.Completed)
 	if s.final[id] == stint.Completed { // it was quicker than the wish
 		s.checkOutput(out, want)
@@ -711,6 +707,7 @@ func (s *stage) beginUpload(server *s3test.Server, key string) {
 // time is over.
 func playSwept(s *stage) {
 	s.serve(1)
+	s.rest() // soon after its start a service looks for such words, and then not for long
 	b, err := json.Marshal(stint.Ended{Status: stint.Completed, Generation: 2, At: time.Unix(1, 0), Until: time.Unix(2, 0)})
 	if err != nil {
 		s.t.Fatal(err)
@@ -719,6 +716,7 @@ func playSwept(s *stage) {
 	if err := errors.Join(os.MkdirAll(folder, 0o700), os.WriteFile(filepath.Join(folder, "ended"), b, 0o600)); err != nil {
 		s.t.Fatal(err)
 	}
+	s.serve(1)
 	s.await("the word gone", func(context.Context, *client.Client) (bool, error) {
 		_, err := os.Stat(folder)
 		return errors.Is(err, fs.ErrNotExist), nil
@@ -733,6 +731,7 @@ func playRotation(s *stage) {
 		Inputs: []string{"range:1..140000"}, SubsetSize: 1, Output: s.path("out"),
 		Program: stint.Program{Name: "many", Stages: []stint.Stage{{Name: "map", Action: stint.Action{Native: "noop"}, Input: stint.Edge{Kind: stint.FromInput}}}},
 	})
+	s.completed(id, 140000) // which to list at each look would take long
 	s.until(id, stint.Completed)
 	s.finish()
 }

@@ -342,10 +342,11 @@ const (
 
 // process is a process of the site.
 type process struct {
-	pid   int
-	args  string
-	kind  kind
-	began string // ticks since the machine's start: with the pid, no other process has it
+	pid    int
+	parent int
+	args   string
+	kind   kind
+	began  string // ticks since the machine's start: with the pid, no other process has it
 }
 
 // processes returns the processes of the site, all of them or those with these
@@ -359,7 +360,13 @@ func (s *site) processes(texts ...string) []process {
 			found = append(found, p)
 		}
 	}
-	return found
+	return slices.DeleteFunc(slices.Clone(found), func(p process) bool { return isBeingBorn(p, found) })
+}
+
+// isBeingBorn reports whether a process of Stint has not yet become what it is started
+// as: it shows the arguments of its parent until then.
+func isBeingBorn(p process, among []process) bool {
+	return p.kind != program && slices.ContainsFunc(among, func(o process) bool { return o.pid == p.parent && o.args == p.args })
 }
 
 // look reports what the process of a folder of /proc is, if it is the site's.
@@ -372,8 +379,8 @@ func (s *site) look(dir string) (process, bool) {
 	if args == "" || !s.owns(dir, args) {
 		return process{}, false
 	}
-	began, ok := started(dir)
-	return process{pid: pid, args: args, kind: s.kindOf(args), began: began}, ok
+	parent, began, ok := started(dir)
+	return process{pid: pid, parent: parent, args: args, kind: s.kindOf(args), began: began}, ok
 }
 
 func (s *site) owns(dir, args string) bool {
@@ -399,17 +406,18 @@ func (s *site) kindOf(args string) kind {
 	return command
 }
 
-// started returns when a process began, and false if it has ended.
-func started(dir string) (string, bool) {
+// started returns who started a process and when it began, and false if it has ended.
+func started(dir string) (parent int, began string, ok bool) {
 	b, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {
-		return "", false
+		return 0, "", false
 	}
 	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
-		return "", false
+		return 0, "", false
 	}
-	return fields[19], true
+	parent, err = strconv.Atoi(fields[1])
+	return parent, fields[19], err == nil
 }
 
 // signal sends a signal to the process and to no other that has its number by
@@ -420,13 +428,13 @@ func (p process) signal(sig unix.Signal) bool {
 		return false
 	}
 	defer unix.Close(fd) //nolint:errcheck // nothing was written
-	began, alive := started(fmt.Sprintf("/proc/%d", p.pid))
+	_, began, alive := started(fmt.Sprintf("/proc/%d", p.pid))
 	return alive && began == p.began && unix.PidfdSendSignal(fd, sig, nil, 0) == nil
 }
 
 // alive reports whether the process runs.
 func (p process) alive() bool {
-	began, alive := started(fmt.Sprintf("/proc/%d", p.pid))
+	_, began, alive := started(fmt.Sprintf("/proc/%d", p.pid))
 	return alive && began == p.began
 }
 

@@ -18,11 +18,15 @@ func TestHostThatIsCutOffForAMomentIsNotMissed(t *testing.T) {
 	s := newSpread(t)
 	x := newShuffled(t, s, 3)
 	x.midway()
-	x.note()
+	hold := x.write("hold", "")
 	a := s.agents[0]
+	s.wait("an operation on the host", func() bool { return x.notedOn(a, "held") > 0 })
+	x.note()
 	s.network.cut([]*host{a}, []*host{s.server})
-	before := x.performedOn(a)
-	s.wait("the host to go on", func() bool { return x.performedOn(a) > before })
+	if err := os.Remove(hold); err != nil {
+		t.Fatal(err)
+	}
+	s.wait("the host to go on", func() bool { return x.notedOn(a, "released") > 0 })
 	s.network.join([]*host{a}, []*host{s.server})
 	x.mapped()
 	x.note()

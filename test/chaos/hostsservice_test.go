@@ -161,8 +161,11 @@ func newShuffled(t *testing.T, s *spread, lines int) *shuffled {
 		s.write(fmt.Sprintf("in/%03d", i), text.String())
 	}
 	x.want = s.shell(`cat "$1"/* | sort`, s.path("in"))
-	where := `echo "$STINT_OPERATION $(readlink /proc/self/ns/net)" >> '` + s.path("where") + "'\n"
-	mapper := s.write("map.sh", s.ledger().line()+"\n"+where+"sleep 0.15\nexec cat\n")
+	note := func(file string) string {
+		return `echo "$STINT_OPERATION $(readlink /proc/self/ns/net)" >> '` + s.path(file) + "'\n"
+	}
+	held := "if [ -e '" + s.path("hold") + "' ]; then\n" + note("held") + "while [ -e '" + s.path("hold") + "' ]; do sleep 0.05; done\n" + note("released") + "fi\n"
+	mapper := s.write("map.sh", s.ledger().line()+"\n"+note("where")+held+"sleep 0.15\nexec cat\n")
 	reducer := s.write("reduce.sh", s.ledger().line()+"\nuntil [ -e '"+s.path("open")+"' ]; do sleep 0.05; done\nexec cat\n")
 	x.id = strings.TrimSpace(s.ok(
 		"run", "--map", "sh map.sh", "--reduce", "sh reduce.sh", "--partitions", "3", "--file", mapper, "--file", reducer,
@@ -173,8 +176,12 @@ func newShuffled(t *testing.T, s *spread, lines int) *shuffled {
 }
 
 // performedOn counts the map operations that a host has begun.
-func (x *shuffled) performedOn(h *host) int {
-	b, err := os.ReadFile(x.path("where"))
+func (x *shuffled) performedOn(h *host) int { return x.notedOn(h, "where") }
+
+// notedOn counts the map operations of a host that have noted so in a file: where they
+// have begun, held while the file hold is there, and released when that has gone.
+func (x *shuffled) notedOn(h *host, file string) int {
+	b, err := os.ReadFile(x.path(file))
 	if err != nil && !os.IsNotExist(err) {
 		x.t.Fatal(err)
 	}

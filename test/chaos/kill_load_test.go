@@ -237,7 +237,7 @@ func (l *load) keepBusy(ctx context.Context, down <-chan struct{}) {
 		}
 		open := 0
 		for _, t := range l.open() {
-			if l.tend(ctx, t) {
+			if l.tend(ctx, t, last) {
 				open++
 			} else {
 				l.remove(t)
@@ -275,8 +275,9 @@ func (l *load) remove(t *task) {
 	l.tasks = slices.DeleteFunc(l.tasks, func(o *task) bool { return o == t })
 }
 
-// tend takes a task one step further and reports whether it goes on.
-func (l *load) tend(ctx context.Context, t *task) bool {
+// tend takes a task one step further and reports whether it goes on. The last tasks are
+// not stopped any more: with few of them that would be on and on.
+func (l *load) tend(ctx context.Context, t *task, last bool) bool {
 	if t.id == "" {
 		l.submit(ctx, t)
 		return true
@@ -295,7 +296,7 @@ func (l *load) tend(ctx context.Context, t *task) bool {
 			_, err := c.Resume(ctx, t.id, stint.ResumeRequest{Nodes: l.random.IntN(3)})
 			return err
 		})
-	case t.stops && x.Status == stint.InProgress && l.random.IntN(8) == 0:
+	case t.stops && !last && x.Status == stint.InProgress && l.random.IntN(8) == 0:
 		l.call(ctx, func(ctx context.Context, c *client.Client) error {
 			grace := []float64{0, 0.05, 5}[l.random.IntN(3)]
 			_, err := c.Suspend(ctx, t.id, stint.SuspendRequest{Grace: &grace})

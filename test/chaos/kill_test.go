@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -195,15 +196,22 @@ func round(t *testing.T, r *rand.Rand, cycles int) *tally {
 	return st.sums
 }
 
-// freeAddress returns an address of this machine that nobody listens at.
+// freeAddress returns an address of this machine that nobody listens at. Its port is
+// none of those that the kernel gives to connections (from 32768), which could take it
+// while the service is started again.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 16384+rand.IntN(16384)))
+		if errors.Is(err, unix.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close() //nolint:errcheck // nobody is connected to it
+		return l.Addr().String()
 	}
-	defer l.Close() //nolint:errcheck // nobody is connected to it
-	return l.Addr().String()
 }
 
 // everything stands for all processes at once.
@@ -290,7 +298,7 @@ func (s *storm) kill(k kind) (killed []process) {
 // program that is whatever is performed next.
 func (s *storm) follows(p process) bool {
 	if p.kind == supervisor {
-		if _, lives := started(fmt.Sprintf("/proc/%d", s.up.cmd.Process.Pid)); !lives {
+		if _, _, lives := started(fmt.Sprintf("/proc/%d", s.up.cmd.Process.Pid)); !lives {
 			_ = s.up.cmd.Wait()
 			s.t.Fatalf("up has ended: %s", s.up.err)
 		}

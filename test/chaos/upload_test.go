@@ -114,7 +114,7 @@ func TestAnUploadThatStopsInTheMiddleGoesOn(t *testing.T) {
 	s.network.drop(s.user, s.server, 25)
 	s.network.drop(s.server, s.user, 25)
 	lossy := s.largeProgram("lossy", uploadBytes/32)
-	s.ok("program", "upload", lossy)
+	s.patiently("program", "upload", lossy) // a connection may not come to be in time
 	s.network.join([]*host{s.user}, []*host{s.server})
 	s.checkUploaded(append(folders, lossy)...)
 }
@@ -188,7 +188,7 @@ func TestAnUploadWhileTheRecordIsHeld(t *testing.T) {
 		if s.received() > 1000 {
 			looks++
 		}
-		return looks > 100
+		return looks > 20
 	})
 	release()
 	if r := s.finish(upload); r.code != 0 {
