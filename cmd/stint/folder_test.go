@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"stint"
 	"stint/internal/object"
 )
@@ -37,6 +39,11 @@ func TestFolderHasOneOwnerAndSaysWho(t *testing.T) {
 	if !f.held() || stint.CodeOf(err) != stint.Conflict || !strings.Contains(err.Error(), "process 4711 at https://127.0.0.1:7843 since") {
 		t.Errorf("held %v, take() = %v", f.held(), err)
 	}
+	inherited, err := unix.Dup(int(l.file.Fd())) // as by a process that is being started
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(inherited) //nolint:errcheck // nothing is written
 	l.release()
 	if f.held() {
 		t.Error("held after it was released")

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"stint"
 )
 
@@ -55,6 +57,24 @@ func TestTheNextStartOutrunsTheOneThatIsKnown(t *testing.T) {
 	}
 	if err := errors.Join(again.begin(node, "a"), again.close()); err != nil || again.node.Incarnation <= known {
 		t.Errorf("%v; the next start is number %d, known is %d", err, again.node.Incarnation, known)
+	}
+}
+
+// The next start may come while a process that inherited the lock is being started.
+func TestAFolderThatIsGivenUpCanBeTaken(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f := must(openFolder(dir))(t)
+	if _, err := openFolder(dir); stint.CodeOf(err) != stint.Conflict {
+		t.Errorf("taken twice: %v", err)
+	}
+	inherited := must(unix.Dup(int(f.lock.Fd())))(t)
+	defer unix.Close(inherited) //nolint:errcheck // nothing is written
+	if err := f.close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := must(openFolder(dir))(t).close(); err != nil {
+		t.Error(err)
 	}
 }
 
