@@ -9,7 +9,7 @@ import (
 
 func TestAPortThatAKilledOwnerHadIsWaitedFor(t *testing.T) {
 	t.Parallel()
-	left, err := listen(t.Context(), "127.0.0.1:0")
+	left, err := listen(t.Context(), "127.77.0.1:0") // where nobody else takes the port when it is free
 	if err != nil {
 		t.Fatal(err)
 	}

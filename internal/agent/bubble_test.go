@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/tls"
+	"flag"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -25,12 +26,16 @@ const (
 	nodePort   = "127.0.0.1:7844"
 )
 
+// seedFlag decides what a bubble draws.
+var seedFlag = flag.Uint64("seed", 0, "seed of what is drawn at random in each bubble (0: another in every bubble)")
+
 // bubble is a service of a test, and agents of it, on a network in memory.
 type bubble struct {
 	*service
-	t    *testing.T
-	net  *memnet.Network
-	stop func() // of the server that runs; nil: none does
+	t      *testing.T
+	net    *memnet.Network
+	random *rand.Rand
+	stop   func() // of the server that runs; nil: none does
 }
 
 // bubbles runs a test n times, each in a bubble of its own. The order of what
@@ -41,7 +46,7 @@ func bubbles(t *testing.T, n int, test func(b *bubble)) {
 	for range n {
 		synctest.Test(t, func(t *testing.T) {
 			b := &bubble{
-				t: t, net: memnet.New(),
+				t: t, net: memnet.New(), random: draws(t),
 				service: &service{authority: newAuthority(t), storage: "file://" + filepath.Join(t.TempDir(), "storage"), attached: make(chan *peer, 4096), url: "https://" + serverPort},
 			}
 			must(new(object.Access).OpenStorage(t.Context(), b.storage))(t)
@@ -49,6 +54,22 @@ func bubbles(t *testing.T, n int, test func(b *bubble)) {
 			test(b)
 		})
 	}
+}
+
+// draws returns what a bubble draws from; its seed is in the log of the test.
+func draws(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// between draws a duration.
+func (b *bubble) between(least, most time.Duration) time.Duration {
+	return least + time.Duration(b.random.Int64N(int64(most-least)))
 }
 
 // up starts a server, until down is called or the test ends.
@@ -125,8 +146,6 @@ func pass(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
 }
-
-func between(least, most time.Duration) time.Duration { return least + rand.N(most-least) }
 
 const (
 	oneNode = stint.NodeID("n-aaaaaaaaaaaa")
@@ -253,8 +272,8 @@ func TestBubbleAnAgentEndsThoughAPeerAndTheServerSayNothingMore(t *testing.T) {
 		must(begun.Write([]byte("POST /v1/blocks HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")))(t)
 		p.send(t, link.ServerMessage{Spec: overRange(x1, 9, shell("true"))})
 		p.grant(t, stint.Grant{Execution: x1, Job: 1, Ops: stint.Range{From: 0, To: 9}})
-		pass(between(0, 8*time.Second))
-		if rand.N(2) == 0 {
+		pass(b.between(0, 8*time.Second))
+		if b.random.IntN(2) == 0 {
 			b.net.Cut(serverPort)
 		}
 		start := time.Now()

@@ -36,7 +36,7 @@ func TestBubbleASubmissionIsRefusedSoonWhenItsNodeLeaves(t *testing.T) {
 		r := s.serve(nil)
 		n := s.node("a")
 		n.errand = func(stint.Errand) *stint.ErrandResult {
-			time.AfterFunc(between(0, time.Minute), n.detach)
+			time.AfterFunc(s.between(0, time.Minute), n.detach)
 			return nil // it never answers
 		}
 		n.attach(r)
@@ -57,7 +57,7 @@ func TestBubbleASubmissionOutlivesTheAbsenceOfItsNode(t *testing.T) {
 			}
 			asked = true
 			time.AfterFunc(time.Second, n.detach)
-			time.AfterFunc(between(2*time.Second, 29*time.Second), func() { n.attach(r) })
+			time.AfterFunc(s.between(2*time.Second, 29*time.Second), func() { n.attach(r) })
 			return nil
 		}
 		n.attach(r)

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"flag"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -16,6 +17,9 @@ import (
 // bubblePort is where the server of a bubble listens.
 const bubblePort = "127.0.0.1:7843"
 
+// seedFlag decides what a bubble draws.
+var seedFlag = flag.Uint64("seed", 0, "seed of what is drawn at random in each bubble (0: another in every bubble)")
+
 // bubbles runs a test n times, each in a bubble of its own with a record, a
 // storage and a network of its own. The order of what happens at one moment is
 // another each time. A goroutine that is left at the end fails the test.
@@ -24,7 +28,7 @@ func bubbles(t *testing.T, n int, test func(s *site)) {
 	for range n {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSite(t)
-			s.net = memnet.New()
+			s.net, s.random = memnet.New(), draws(t)
 			test(s)
 		})
 	}
@@ -36,8 +40,21 @@ func at(moment time.Time) {
 	synctest.Wait()
 }
 
+// draws returns what a bubble draws from; its seed is in the log of the test.
+func draws(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
 // between draws a duration.
-func between(least, most time.Duration) time.Duration { return least + rand.N(most-least) }
+func (s *site) between(least, most time.Duration) time.Duration {
+	return least + time.Duration(s.random.Int64N(int64(most-least)))
+}
 
 func TestBubbleASilentNodeIsAwayAfterHalfAMinuteAndItsWorkGoesElsewhere(t *testing.T) {
 	t.Parallel()
@@ -48,7 +65,7 @@ func TestBubbleASilentNodeIsAwayAfterHalfAMinuteAndItsWorkGoesElsewhere(t *testi
 		id := r.submit(s.numbers(2))
 		a.await("grants", func() bool { return a.granted(id) == 2 })
 		b := s.node("b").attach(r)
-		at(time.Now().Add(between(0, 10*time.Second)))
+		at(time.Now().Add(s.between(0, 10*time.Second)))
 		a.detach()
 		gone := time.Now()
 		at(gone.Add(server.DefaultAwayAfter - time.Millisecond))
@@ -68,7 +85,7 @@ func TestBubbleANodeIsLostAfterItsTimeAndNotBefore(t *testing.T) {
 	t.Parallel()
 	bubbles(t, 20, func(s *site) {
 		t := s.t
-		after := between(time.Minute, 4*time.Minute)
+		after := s.between(time.Minute, 4*time.Minute)
 		r := s.serve(func(sv *server.Server) { sv.LostAfter = after })
 		a := s.node("a").attach(r)
 		id := r.mapped(s, a, 4)
@@ -118,7 +135,7 @@ func TestBubbleANodeThatComesBackInTimeHasLostNothing(t *testing.T) {
 			a.await("it notices", a.closed)
 			b.await("it notices", b.closed)
 			r.eventually("the server notices", func() bool { return r.nodeStatus(a) == stint.NodeAway && r.nodeStatus(b) == stint.NodeAway })
-			at(r.seen(a).Add(after - between(time.Millisecond, time.Second)))
+			at(r.seen(a).Add(after - s.between(time.Millisecond, time.Second)))
 			a.attach(r)
 			b.attach(r)
 			if got := r.nodeStatus(a); got != stint.NodeReady {

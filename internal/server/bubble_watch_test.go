@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"context"
-	"math/rand/v2"
 	"net/http"
 	"sync"
 	"testing"
@@ -91,14 +90,14 @@ func TestBubbleAWatchOverABadNetworkSeesEveryVersionOnceAndTheEnd(t *testing.T) 
 		watcher.Go(func() { saw.follow(t.Context(), c, id) })
 		synctest.Wait()
 		for range 6 {
-			switch rand.N(3) {
+			switch s.random.IntN(3) {
 			case 0:
 				s.net.Break(bubblePort)
 			case 1:
 				s.net.Cut(bubblePort)
 			default:
 				r.stop()
-				at(time.Now().Add(between(0, 20*time.Second)))
+				at(time.Now().Add(s.between(0, 20*time.Second)))
 				r = s.serve(nil)
 			}
 			n.attach(r)

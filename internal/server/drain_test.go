@@ -46,6 +46,7 @@ func TestANodeThatIsDrainedGetsNothingNewUntilItIsUndone(t *testing.T) {
 	_, err = r.Drain(t.Context(), drained.id(), stint.DrainRequest{Undo: true})
 	check(t, err)
 	other.detach()
+	r.eventually("the other is away", func() bool { return r.nodeStatus(other) == stint.NodeAway })
 	r.awaitStatus(r.submit(s.numbers(41)), stint.Completed)
 }
 

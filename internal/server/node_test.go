@@ -34,7 +34,6 @@ type node struct {
 	keys    *auth.NodeIdentity
 	storage *object.Storage
 	net     *memnet.Network // in a bubble; nil: the machine's
-	beats   bool            // it says every now and then that it lives
 
 	mu      sync.Mutex
 	session *link.AgentSession
@@ -74,7 +73,7 @@ func (s *site) node(name string) *node {
 	storage, err := new(object.Access).OpenStorage(s.t.Context(), s.url)
 	check(s.t, err)
 	n := &node{
-		t: s.t, keys: keys, storage: storage, net: s.net, beats: s.net != nil,
+		t: s.t, keys: keys, storage: storage, net: s.net,
 		hello: link.Hello{Version: "test", Node: id, Name: name, Incarnation: 1, Slots: 2, Cores: 2, Address: "127.0.0.1:9"},
 		begun: make(map[string]int), output: make(map[stint.ExecutionID][]stint.StageOps), upTo: lastStage,
 	}
@@ -142,9 +141,7 @@ func (n *node) dial(r *running) error {
 		}
 	}
 	go n.listen(session, n.ended)
-	if n.beats {
-		go beat(session, n.ended)
-	}
+	go beat(session, n.ended)
 	return nil
 }
 
@@ -157,11 +154,25 @@ func (n *node) executions() []stint.ExecutionID {
 	return out
 }
 
-// attach makes a session that must be welcome.
+// attach makes a session that must be welcome, and waits until the server counts it
+// or has ended it: the welcome comes before that. In a bubble no time passes.
 func (n *node) attach(r *running) *node {
 	n.t.Helper()
+	before, _ := r.LatestSession(n.id())
 	check(n.t, n.dial(r))
-	return n
+	for end := time.After(patience); ; {
+		latest, arrived := r.LatestSession(n.id())
+		if latest != before {
+			return n
+		}
+		select {
+		case <-arrived:
+		case <-n.ended:
+			return n
+		case <-end:
+			n.t.Fatalf("node %s is welcome and does not attach", n.id())
+		}
+	}
 }
 
 // detach ends the session, if there is one, as a cut cable would.

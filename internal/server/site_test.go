@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -31,6 +32,7 @@ type site struct {
 	url    string // of system storage
 	ca     *auth.CA
 	net    *memnet.Network                   // in a bubble; nil: the machine's
+	random *mathrand.Rand                    // what a bubble draws from; nil: it is none
 	api    func(*server.Server) http.Handler // nil: there is none
 }
 

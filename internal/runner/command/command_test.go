@@ -382,12 +382,12 @@ func waitForFile(t *testing.T, name, file string) string {
 func TestWhatIsLeftMayFinishItsOutputWithinTheDrain(t *testing.T) {
 	t.Parallel()
 	p := sh("{ sleep 0.1; echo late; } & echo early")
-	p.drain = 5 * time.Second
+	p.drain = time.Minute
 	p.mustPerform(t)
 	if d := cmp.Diff("early\nlate\n", p.stdout.String()); d != "" {
 		t.Error(d)
 	}
-	if p.took > 4*time.Second {
+	if p.took > 30*time.Second {
 		t.Errorf("waited %s", p.took)
 	}
 }

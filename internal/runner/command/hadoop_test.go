@@ -224,12 +224,12 @@ func (unwanted) Wanted() bool { return false }
 
 func TestAProgramThatClosesItsOutputAndGoesOnFails(t *testing.T) {
 	t.Parallel()
-	const script = "exec >&-; sleep 0.3"
-	p := sh(script)
+	p := sh("exec >&-; sleep 60") // it is killed
 	p.runner = &command.Runner{Grace: 20 * time.Millisecond}
 	if err := p.perform(t.Context(), t); stint.CodeOf(err) != stint.Failed || !strings.Contains(err.Error(), "stdout_closed: ") {
 		t.Error(err)
 	}
+	const script = "exec >&-; sleep 0.3"
 	p = hadoopMode(sh(script))
 	p.runner = &command.Runner{Grace: 20 * time.Millisecond}
 	p.mustPerform(t)

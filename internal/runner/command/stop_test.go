@@ -2,6 +2,7 @@ package command_test
 
 import (
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,8 +13,9 @@ import (
 )
 
 // stopped performs a program that is asked to end when it has written six bytes,
-// and that is ended after grace. It returns what its checkpoint folder holds then.
-func (p *performance) stopped(t *testing.T, grace time.Duration) (saved string, err error) {
+// and that is ended when a grace period is over, which begins when it has written
+// as many bytes as last has. It returns what its checkpoint folder holds then.
+func (p *performance) stopped(t *testing.T, last string, grace time.Duration) (saved string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -23,10 +25,10 @@ func (p *performance) stopped(t *testing.T, grace time.Duration) (saved string, 
 		p.attempt.Checkpoint = t.TempDir()
 	}
 	p.attempt.OnStop = func(call func()) func() bool { return context.AfterFunc(stop, call) }
-	p.out = &cancelAfter{n: 6, cancel: func() {
-		ask()
-		time.AfterFunc(grace, cancel)
-	}}
+	p.out = io.MultiWriter(
+		&cancelAfter{n: 6, cancel: ask},
+		&cancelAfter{n: len(last), cancel: func() { time.AfterFunc(grace, cancel) }},
+	)
 	err = p.perform(ctx, t)
 	b, rerr := os.ReadFile(filepath.Join(p.attempt.Checkpoint, "state"))
 	if rerr != nil && !os.IsNotExist(rerr) {
@@ -35,33 +37,47 @@ func (p *performance) stopped(t *testing.T, grace time.Duration) (saved string, 
 	return string(b), err
 }
 
+const (
+	save = `echo state > $STINT_CHECKPOINT_DIR/state`
+	wait = `while :; do sleep 0.02; done`
+)
+
 func TestOnlyAProgramThatCatchesSIGTERMGetsIt(t *testing.T) {
 	t.Parallel()
-	const save = `echo state > $STINT_CHECKPOINT_DIR/state`
-	const wait = `while :; do sleep 0.02; done`
-	long, short := time.Minute, 200*time.Millisecond
 	for _, c := range []struct {
 		name, script, input string
-		grace               time.Duration
 		saved               string
 		completed           bool
 	}{
-		{"does not catch it and completes", `echo ready; sleep 0.2; echo done`, "", long, "", true},
-		{"does not catch it and is killed", `echo ready; ` + save + `; exec sleep 60`, "", short, "state\n", false},
-		{"ignores it and completes", `trap '' TERM; echo ready; sleep 0.2`, "", long, "", true},
-		{"catches it, saves itself and exits with 0", `trap '` + save + `; exit 0' TERM; echo ready; ` + wait, "", long, "state\n", false},
-		{"catches it, saves itself and fails", `trap '` + save + `; exit 1' TERM; echo ready; ` + wait, "", long, "state\n", false},
-		{"catches it and completes", `trap 'end=1' TERM; cat; echo ready; until [ "$end" ]; do sleep 0.02; done; touch $STINT_CHECKPOINT_DIR/completed`, "input\n", long, "", true},
-		{"catches it and says it completed, but failed", `trap 'touch $STINT_CHECKPOINT_DIR/completed; exit 1' TERM; echo ready; ` + wait, "input\n", long, "", false},
-		{"catches it and exits with 0", `trap 'exit 0' TERM; cat; echo ready; ` + wait, "input\n", long, "", false},
-		{"catches it and goes on", `trap ` + "'" + save + `' TERM; echo ready; ` + wait, "", short, "state\n", false},
-		{"catches it late", `echo ready; sleep 0.1; trap '` + save + `; exit 0' TERM; ` + wait, "", long, "state\n", false},
-		{"is behind a shell that does not", `(trap 'sleep 0.3; ` + save + `; exit 0' TERM; echo ready; ` + wait + `); true`, "", long, "state\n", false},
+		{"does not catch it and completes", `echo ready; sleep 0.2; echo done`, "", "", true},
+		{"ignores it and completes", `trap '' TERM; echo ready; sleep 0.2`, "", "", true},
+		{"catches it, saves itself and exits with 0", `trap '` + save + `; exit 0' TERM; echo ready; ` + wait, "", "state\n", false},
+		{"catches it, saves itself and fails", `trap '` + save + `; exit 1' TERM; echo ready; ` + wait, "", "state\n", false},
+		{"catches it and completes", `trap 'end=1' TERM; cat; echo ready; until [ "$end" ]; do sleep 0.02; done; touch $STINT_CHECKPOINT_DIR/completed`, "input\n", "", true},
+		{"catches it and says it completed, but failed", `trap 'touch $STINT_CHECKPOINT_DIR/completed; exit 1' TERM; echo ready; ` + wait, "input\n", "", false},
+		{"catches it and exits with 0", `trap 'exit 0' TERM; cat; echo ready; ` + wait, "input\n", "", false},
+		{"catches it late", `echo ready; sleep 0.1; trap '` + save + `; exit 0' TERM; ` + wait, "", "state\n", false},
+		{"is behind a shell that does not", `(trap 'sleep 0.3; ` + save + `; exit 0' TERM; echo ready; ` + wait + `); true`, "", "state\n", false},
 	} {
 		p := sh(c.script)
 		p.in = strings.NewReader(c.input)
-		saved, err := p.stopped(t, c.grace)
+		saved, err := p.stopped(t, "ready\n", time.Minute)
 		if (err == nil) != c.completed || err != nil && stint.CodeOf(err) != stint.Canceled || saved != c.saved {
+			t.Errorf("%s: %v, saved %q; stderr %s", c.name, err, saved, p.stderr.String())
+		}
+		mustBeGone(t, c.name)
+	}
+}
+
+func TestAProgramThatGoesOnIsKilledAfterItsGracePeriod(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, script, last string }{
+		{"does not catch SIGTERM", save + `; echo ready; exec sleep 60`, "ready\n"},
+		{"catches it", `trap '` + save + `; echo saved' TERM; echo ready; ` + wait, "ready\nsaved\n"},
+	} {
+		p := sh(c.script)
+		saved, err := p.stopped(t, c.last, 200*time.Millisecond)
+		if stint.CodeOf(err) != stint.Canceled || saved != "state\n" {
 			t.Errorf("%s: %v, saved %q; stderr %s", c.name, err, saved, p.stderr.String())
 		}
 		mustBeGone(t, c.name)
@@ -75,7 +91,7 @@ func TestAnEarlierAttemptsWordThatItCompletedDoesNotCount(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(p.attempt.Checkpoint, "completed"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.stopped(t, time.Minute); stint.CodeOf(err) != stint.Canceled {
+	if _, err := p.stopped(t, "ready\n", time.Minute); stint.CodeOf(err) != stint.Canceled {
 		t.Error(err)
 	}
 }
@@ -93,7 +109,7 @@ func TestTheCheckpointFolderIsNamedToTheProgram(t *testing.T) {
 func TestAProgramThatFailsByItselfWhenItIsToEndHasFailed(t *testing.T) {
 	t.Parallel()
 	p := sh(`echo ready; exit 3`)
-	if _, err := p.stopped(t, time.Minute); stint.CodeOf(err) != stint.Failed {
+	if _, err := p.stopped(t, "ready\n", time.Minute); stint.CodeOf(err) != stint.Failed {
 		t.Error(err)
 	}
 }
