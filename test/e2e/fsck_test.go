@@ -159,6 +159,7 @@ func TestFsckFindsNothingInWhatAKilledServiceLeftAndChangesNothing(t *testing.T)
 func TestFsckWhileTheServiceRuns(t *testing.T) {
 	t.Parallel()
 	l := newLong(t, 1500)
+	l.holdBack("map/1499")
 	up := l.upWith(3)
 	id := strings.TrimSpace(l.ok(append(l.args, "--reduce", "cat", "--replication", "2", "--save", "continuous", "--detach")...))
 	for i := 1; i <= 4; i++ {
@@ -184,6 +185,7 @@ func TestFsckWhileTheServiceRuns(t *testing.T) {
 	if err := os.Remove(kept); err != nil {
 		t.Fatal(err)
 	}
+	l.open()
 	l.ok("resume", id)
 	_ = up.cmd.Process.Signal(syscall.SIGTERM)
 	_ = up.cmd.Wait()

@@ -167,6 +167,7 @@ func TestAGraphSurvivesAgentsThatAreKilled(t *testing.T) {
 func TestAGraphIsSuspendedAndResumedWithFewerAgents(t *testing.T) {
 	t.Parallel()
 	g := newGraph(t)
+	g.request.Program.Stages[5].Action = g.step("sh", "-c", g.gate()+"exec cat") // what has ended is not suspended
 	up := g.up(3)
 	id := g.submit()
 	for i, stage := range []string{"list", "join"} {
@@ -179,6 +180,7 @@ func TestAGraphIsSuspendedAndResumedWithFewerAgents(t *testing.T) {
 		up = g.up(2 - i)
 		g.ok("resume", id, "--detach")
 	}
+	g.open()
 	g.check(id, 3+2) // at most one in progress on each node
 }
 

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,9 +44,12 @@ if [ "$STINT_OPERATION" = map/2 ] && mkdir "$MARK" 2>/dev/null; then exit 3; fi
 		contains(t, h.ok("logs", string(id), "--operation", "map/3"), "== map/3 on ", "map/3 saw d")
 	}
 	check()
-	h.wait("the logs are in storage", func() bool {
-		found, err := os.ReadDir(h.path("data/storage/logs/" + string(id)))
-		return err == nil && len(found) > 0
+	entries := find().Entries
+	h.wait("the logs of all nodes are in storage", func() bool { // each puts its own there, in its own time
+		return !slices.ContainsFunc(entries, func(e stint.LogEntry) bool {
+			stored, _ := filepath.Glob(h.path("data/storage/logs/" + string(id) + "/" + string(e.Node) + "-*"))
+			return len(stored) == 0
+		})
 	})
 	h.killAll(up)
 	if err := os.RemoveAll(h.path("data/agents")); err != nil {

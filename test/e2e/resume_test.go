@@ -150,7 +150,7 @@ func newGated(t *testing.T) *gated {
 	in := g.numbered(gatedOperations)
 	mapper, performed := g.counter("0")
 	g.performed = performed
-	reducer := g.write("gate.sh", fmt.Sprintf("while [ ! -e '%s' ]; do sleep 0.05; done\nexec cat\n", g.path("open")))
+	reducer := g.write("gate.sh", g.gate()+"exec cat\n")
 	g.want = g.shell(`cat "$1"/* | sort`, in)
 	g.args = []string{
 		"run", "--map", "sh count.sh", "--reduce", "sh gate.sh", "--partitions", "2", "--file", mapper, "--file", reducer,
@@ -166,8 +166,6 @@ func (g *gated) mapped(more ...string) string {
 	g.wait("the map stage", func() bool { return g.execution("show", id).Stages[0].Operations.Completed == gatedOperations })
 	return id
 }
-
-func (g *gated) open() { g.write("open", "") }
 
 func (g *gated) check() {
 	g.t.Helper()
@@ -204,11 +202,7 @@ func TestReplicasTakeThePlaceOfAnAgentsFolder(t *testing.T) {
 	g.up(3)
 	id := g.mapped("--replication", "2")
 	g.wait("two copies of everything", func() bool { return g.leastCopies(id) >= 2 })
-	agent := g.data + "/agents/2"
-	if err := os.Rename(agent, agent+".gone"); err != nil {
-		t.Fatal(err)
-	}
-	g.kill("stint agent --data " + agent + " ")
+	g.loseAgent(g.data + "/agents/2")
 	g.wait("two copies again", func() bool { return g.leastCopies(id) >= 2 })
 	g.open()
 	if r := g.stint("show", id, "--watch"); r.code != 0 {
@@ -243,11 +237,7 @@ func TestContinuousSavingLeavesNothingToLose(t *testing.T) {
 	id := g.mapped("--save", "continuous")
 	g.wait("everything saved", func() bool { return g.execution("show", id).Saved.Operations >= gatedOperations })
 	for _, n := range []string{"1", "2"} {
-		agent := g.data + "/agents/" + n
-		if err := os.Rename(agent, agent+".gone"); err != nil {
-			t.Fatal(err)
-		}
-		g.kill("stint agent --data " + agent + " ")
+		g.loseAgent(g.data + "/agents/" + n)
 	}
 	g.open()
 	if r := g.stint("show", id, "--watch"); r.code != 0 {
@@ -414,11 +404,7 @@ func TestNodeIsDrainedWithoutLosingAnything(t *testing.T) {
 			t.Errorf("the only copy of %s is on the node that leaves", op.ID)
 		}
 	}
-	agent := g.data + "/agents/" + strings.TrimPrefix(leaving.Name, "local-")
-	if err := os.Rename(agent, agent+".gone"); err != nil {
-		t.Fatal(err)
-	}
-	g.kill("stint agent --data " + agent + " ")
+	g.loseAgent(g.data + "/agents/" + strings.TrimPrefix(leaving.Name, "local-"))
 	g.open()
 	if r := g.stint("show", id, "--watch"); r.code != 0 {
 		t.Errorf("exit code %d\n%s", r.code, r.err)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -211,11 +212,17 @@ func TestDetachedRunIsFollowedByOtherCommands(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	in := h.numbered(8)
-	mapper, performed := h.counter("0.3")
+	mapper, performed := h.counter("0")
+	h.holdBack("map/7") // the service ends with the execution
 	id := strings.TrimSpace(h.ok("run", "--map", "sh count.sh", "--file", mapper, "--split", "files", "--subset-size", "1", "--input", in, "--output", "out", "--nodes", "2", "--detach", "--name", "nightly"))
 	contains(t, h.ok("list", "--search", "nightly"), id)
 	contains(t, h.ok("show", id), id, "map")
-	lines := strings.Split(strings.TrimSpace(h.ok("show", id, "--watch", "--json")), "\n")
+	watch, shown := h.watch(id)
+	h.open()
+	if r := h.finish(watch); r.code != 0 {
+		t.Fatalf("show --watch: exit code %d\n%s", r.code, r.err)
+	}
+	lines := strings.Split(strings.TrimSpace(h.read(shown)), "\n")
 	last := document(t, lines[len(lines)-1])
 	if last.Status != stint.Completed || total(performed()) != 8 || last.Stages[0].Operations.Performed != 8 {
 		t.Errorf("status %s, %d performed, document says %d", last.Status, total(performed()), last.Stages[0].Operations.Performed)
@@ -227,6 +234,24 @@ func TestDetachedRunIsFollowedByOtherCommands(t *testing.T) {
 	if r := h.stint("list"); r.code != 5 {
 		t.Errorf("list without a service: exit code %d, %s", r.code, r.err)
 	}
+}
+
+// watch begins to watch an execution and returns when it is shown for the first time,
+// with the path of what is shown.
+func (h *home) watch(id string) (watch *running, shown string) {
+	h.t.Helper()
+	f, err := os.Create(h.path("shown"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { _ = f.Close() }) // another process writes it
+	watch = &running{cmd: h.command("show", id, "--watch", "--json"), out: new(bytes.Buffer), err: new(bytes.Buffer)}
+	watch.cmd.Stdout, watch.cmd.Stderr = f, watch.err
+	if err := watch.cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	h.wait("what is watched to be shown", func() bool { return strings.Contains(h.read(f.Name()), "\n") })
+	return watch, f.Name()
 }
 
 // Only commands that an execution is waited for with say by their exit code how it has ended.

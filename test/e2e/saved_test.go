@@ -219,17 +219,14 @@ func TestNodeThatDiesDuringASuspendDoesNotKeepItFromEnding(t *testing.T) {
 	storage := g.path("storage")
 	g.upWith(2, "--storage", storage)
 	id := g.mapped()
-	agent := g.data + "/agents/1"
-	suspend := g.begin("suspend", id, "--grace", "3s")
+	g.wait("both reduce operations in progress", func() bool { return g.execution("show", id).Operations.InProgress == 2 })
+	suspend := g.begin("suspend", id, "--grace", "1m") // it goes on as long as they do
 	g.wait("the suspend", func() bool { return g.status(id) == stint.Suspending })
-	if err := os.Rename(agent, agent+".gone"); err != nil {
-		t.Fatal(err)
-	}
-	g.kill("stint agent --data " + agent + " ")
+	g.loseAgent(g.data + "/agents/1")
+	g.open()
 	if r := g.finish(suspend); r.code != 0 {
 		t.Errorf("exit code %d\n%s", r.code, r.err)
 	}
-	g.open()
 	if x := g.execution("resume", id); x.Status != stint.Completed {
 		t.Errorf("status %s", x.Status)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -236,13 +237,68 @@ func (h *home) processes(text string) []process {
 // kill kills the one process with that text in its arguments.
 func (h *home) kill(text string) {
 	h.t.Helper()
-	found := h.processes(text)
-	if len(found) != 1 {
-		h.t.Fatalf("processes with %q: %v, want one", text, found)
+	h.signal(h.process(text), syscall.SIGKILL)
+}
+
+func (h *home) signal(p process, s syscall.Signal) {
+	h.t.Helper()
+	if err := syscall.Kill(p.pid, s); err != nil {
+		h.t.Fatalf("signal %v to %v: %v", s, p, err)
 	}
-	if err := syscall.Kill(found[0].pid, syscall.SIGKILL); err != nil {
+}
+
+// process returns the one process with that text in its arguments. A child of it does
+// not count: until it executes its own program, it has the arguments of its parent.
+func (h *home) process(text string) process {
+	h.t.Helper()
+	all := h.processes(text)
+	found := slices.DeleteFunc(slices.Clone(all), func(p process) bool {
+		parent, running := parentOf(p.pid)
+		return !running || slices.ContainsFunc(all, func(q process) bool { return q.pid == parent })
+	})
+	if len(found) != 1 {
+		h.t.Fatalf("processes with %q: %v of %v, want one", text, found, all)
+	}
+	return found[0]
+}
+
+// parentOf returns the process that has started one that is running.
+func parentOf(pid int) (parent int, running bool) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, false
+	}
+	_, rest, _ := strings.Cut(string(b), "\nPPid:\t")
+	number, _, _ := strings.Cut(rest, "\n")
+	parent, err = strconv.Atoi(number)
+	return parent, err == nil
+}
+
+// loseAgent kills an agent and moves its folder away, so that the agent that is started
+// in its place has another. The agent is stopped before that, as one that misses its
+// folder ends by itself.
+func (h *home) loseAgent(folder string) {
+	h.t.Helper()
+	agent := h.process("stint agent --data " + folder + " ")
+	h.signal(agent, syscall.SIGSTOP)
+	h.wait("an agent that stands still", func() bool { return stopped(agent.pid) })
+	if err := os.Rename(folder, folder+".gone"); err != nil {
 		h.t.Fatal(err)
 	}
+	h.signal(agent, syscall.SIGKILL)
+}
+
+// stopped reports whether a process has been stopped with all of its threads: the signal
+// alone has that happen soon.
+func stopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	for _, path := range threads {
+		b, err := os.ReadFile(path)
+		if err == nil && !strings.Contains(string(b), "\nState:\tT") {
+			return false
+		}
+	}
+	return len(threads) > 0
 }
 
 // shell runs a shell script in the test's folder and returns what it printed.

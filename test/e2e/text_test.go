@@ -86,6 +86,25 @@ func (h *home) counter(seconds string) (mapper string, performed func() map[stri
 	}
 }
 
+// gate is a line of a shell program that waits until the test opens.
+func (h *home) gate() string {
+	return fmt.Sprintf("until [ -e '%s' ]; do sleep 0.05; done\n", h.path("open"))
+}
+
+// open lets all programs pass their gates.
+func (h *home) open() {
+	h.t.Helper()
+	h.write("open", "")
+}
+
+// holdBack gives what counter has written a gate in one operation, before it tells of
+// its performance: until the test opens, the execution is not over, however much time
+// commands take that find it in progress.
+func (h *home) holdBack(operation string) {
+	h.t.Helper()
+	h.write("count.sh", fmt.Sprintf("[ \"$STINT_OPERATION\" != %s ] || %s", operation, h.gate())+h.read(h.path("count.sh")))
+}
+
 func total(counts map[string]int) int {
 	n := 0
 	for _, c := range counts {

@@ -46,6 +46,7 @@ func TestTouchedInputIsNoChangeForAResume(t *testing.T) {
 func TestTouchedInputIsReadAsItIsNow(t *testing.T) {
 	t.Parallel()
 	l := newLong(t, 300)
+	l.holdBack("map/299")
 	up := l.upWith(2)
 	id := strings.TrimSpace(l.ok(append(l.args, "--detach")...))
 	l.until(100)
@@ -60,6 +61,7 @@ func TestTouchedInputIsReadAsItIsNow(t *testing.T) {
 		t.Errorf("exit code %d", r.code)
 	}
 	contains(t, r.err, "in.txt", "changed", "--redo")
+	l.open()
 	if x := l.execution("resume", id, "--redo"); x.Status != stint.Completed {
 		t.Errorf("status %s", x.Status)
 	}
