@@ -17,25 +17,16 @@ import (
 // lastMoment is how long a child whose supervisor is gone may take to stop.
 const lastMoment = 800 * time.Millisecond
 
+// leftPatience is how long the next owner of a folder waits for what the one before
+// has left behind: it has a last moment, and may be slow.
+const leftPatience = 5 * time.Second
+
 // supervised is the hidden flag of the commands that "stint up" starts.
 type supervised bool
 
 func (s *supervised) define(c *cobra.Command) {
 	c.Flags().BoolVar((*bool)(s), "supervised", false, "standard input is a lifeline: stop when it ends")
 	cobra.CheckErr(c.Flags().MarkHidden("supervised"))
-}
-
-// leftPatience is how long the next owner of a folder waits for what the one before
-// has left behind: it has a last moment, and may be slow.
-const leftPatience = 5 * time.Second
-
-// patience is [leftPatience], and longer for who is supervised. The supervisor owns the
-// whole, so that the one before can only be dying, as soon as a disk answers it.
-func (s supervised) patience() time.Duration {
-	if s {
-		return 6 * leftPatience
-	}
-	return leftPatience
 }
 
 // context returns a context that ends with a signal and, in a supervised

@@ -72,7 +72,7 @@ func (a *app) node(ctx context.Context, f *agentFlags) error {
 	if err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(f.supervised.patience()); ; {
+	for deadline := time.Now().Add(leftPatience); ; {
 		if err := os.Mkdir(string(dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return stint.Errorf(stint.Invalid, "data folder %s: %w", dir, err)
 		}

@@ -118,7 +118,7 @@ func (a *app) serve(ctx context.Context, flags *serverFlags) error {
 // own takes the data folder, which is "stint up"'s for a supervised server, and
 // the record in it, which a server that is still ending may hold for a moment.
 func (s *serverFlags) own(f folder) (release func(), err error) {
-	record, err := folder(f.serverDir()).takeSoon(s.supervised.patience())
+	record, err := folder(f.serverDir()).takeSoon(leftPatience)
 	if err != nil || bool(s.supervised) {
 		return func() { record.release() }, err
 	}

@@ -38,15 +38,10 @@ func (u *upFlags) retireLeftover(ctx context.Context, s *local.Supervisor, f fol
 	if err := f.removeRetired(ctx, c, retired); err != nil {
 		return err
 	}
-	n := 0
-	err = insist(ctx, func() (err error) {
-		n, err = unfinished(ctx, c, "")
-		return err
-	})
-	if err != nil || n == 0 {
+	if n, err := unfinished(ctx, c, ""); err != nil || n == 0 {
 		return err
 	}
-	nodes, err := nodesOf(ctx, c)
+	nodes, err := c.Nodes(ctx)
 	if err != nil {
 		return err
 	}
@@ -108,7 +103,7 @@ func (f folder) removeRetired(ctx context.Context, c *client.Client, numbers map
 	if len(numbers) == 0 {
 		return nil
 	}
-	nodes, err := nodesOf(ctx, c)
+	nodes, err := c.Nodes(ctx)
 	if err != nil {
 		return err
 	}
@@ -146,15 +141,6 @@ func insist(ctx context.Context, call func() error) (err error) {
 	return cmp.Or(waited, err)
 }
 
-// nodesOf lists the nodes, as soon as that is answered.
-func nodesOf(ctx context.Context, c *client.Client) (nodes []stint.Node, err error) {
-	err = insist(ctx, func() error {
-		nodes, err = c.Nodes(ctx)
-		return err
-	})
-	return nodes, err
-}
-
 // wantAgain takes back the draining of nodes that an earlier up did not want and
 // had no time to see drained.
 func (u *upFlags) wantAgain(ctx context.Context, f folder) error {
@@ -166,7 +152,7 @@ func (u *upFlags) wantAgain(ctx context.Context, f folder) error {
 		if err != nil {
 			return err
 		}
-		nodes, err := nodesOf(ctx, c)
+		nodes, err := c.Nodes(ctx)
 		if err != nil {
 			return err
 		}
@@ -174,11 +160,7 @@ func (u *upFlags) wantAgain(ctx context.Context, f folder) error {
 			if node.Name != agentName(n) || node.Status == stint.NodeLost {
 				continue
 			}
-			undo := func() error {
-				_, err := c.Drain(ctx, node.ID, stint.DrainRequest{Undo: true})
-				return err
-			}
-			if err := insist(ctx, undo); err != nil {
+			if _, err := c.Drain(ctx, node.ID, stint.DrainRequest{Undo: true}); err != nil {
 				return fmt.Errorf("take back the draining of node %s: %w", node.ID, err)
 			}
 		}
