@@ -40,12 +40,12 @@ rest=$(go list ./... | grep -v /test/ | grep -vxF "$sqlite")
 plain=$(printf '%s\n' "$sqlite" | grep -v /test/)
 
 step "unit tests and simulation"
-go test -race $rest
+go test -race -timeout 30m $rest
 # shellcheck disable=SC2086 # a list of packages
-go test -skip '^TestBubble' $plain
+go test -timeout 30m -skip '^TestBubble' $plain
 
 step "bubbles of the shells that stand on SQLite"
-go test -race -run '^TestBubble' ./internal/server ./cmd/stint
+go test -race -timeout 15m -run '^TestBubble' ./internal/server ./cmd/stint
 
 step "end-to-end tests"
 go test -count=1 -timeout 15m ./test/e2e

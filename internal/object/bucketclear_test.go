@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"stint"
@@ -18,9 +19,7 @@ func heldGround(t *testing.T, server *s3test.Server, f, second *faulty) (slow, o
 	t.Helper()
 	slow, other = through(t, server, f), through(t, server, second)
 	other.root, other.dir = slow.root, slow.dir
-	direct = slow
-	direct.access = &Access{Environment: server.Getenv, Scratch: slow.access.Scratch}
-	return slow, other, direct
+	return slow, other, slow.direct(server)
 }
 
 // clearedAtOnce holds a commit at one of its requests, and a clear of its execution at
@@ -90,6 +89,7 @@ func clearAtOnce(t *testing.T, server *s3test.Server, i, j int) (atCommit, atCle
 		goOn()
 		said = <-ended
 	}
+	ofCommit.end()
 	if left := direct.found(t, "out"); len(left) > 0 {
 		t.Errorf("commit held at %d, clear at %d (%s): left %v; the commit says %v", i, j, at, left, said)
 	}
@@ -146,24 +146,23 @@ func lateLeavesOthers(t *testing.T, server *s3test.Server) {
 	t.Helper()
 	turn := Turn{Execution: ours, Generation: 2, Stint: 3}
 	came := 0
-	for at, held := 1, true; held; at++ {
-		held = false
+	for at, more := 1, true; more; at++ {
+		var held, other atomic.Bool
 		var f faulty
 		slow, _, direct := heldGround(t, server, &f, new(faulty))
 		parts := direct.stage(t, "out", ours, "one\n", "two\n")
-		other := false
 		f.set(func(n int, r *http.Request, _ http.ResponseWriter) bool {
 			if n == at {
 				check(t, direct.access.Clear(t.Context(), direct.root+"/out", turn))
-				held = true
-			} else if held && !other && r.Method == http.MethodDelete && strings.HasSuffix(r.URL.Path, "/"+manifestName) {
-				other = true
+				held.Store(true)
+			} else if held.Load() && r.Method == http.MethodDelete && strings.HasSuffix(r.URL.Path, "/"+manifestName) && other.CompareAndSwap(false, true) {
 				check(t, direct.commit(t.Context(), "out", theirs, direct.stage(t, "out", theirs, "a", "b", "c"), false))
 			}
 			return false
 		}, nil)
 		_, err := slow.access.Commit(t.Context(), slow.root+"/out", turn, "prog@blake3:00", parts, false)
-		if other {
+		f.end()
+		if more = held.Load(); other.Load() {
 			came++
 			wantCode(t, err, stint.Lost, "nothing is staged")
 			direct.checkIs(t, "out", theirs, "a", "b", "c")

@@ -31,7 +31,7 @@ type faulty struct {
 	fault  faultFunc
 	passed passedFunc
 
-	inside sync.WaitGroup // requests that the server has
+	front *httptest.Server
 }
 
 type (
@@ -53,6 +53,16 @@ func (f *faulty) set(fault faultFunc, passed passedFunc) {
 	f.count, f.fault, f.passed = 0, fault, passed
 }
 
+// end lets no request through any more, and returns when those that the server has have
+// come to their ends: also when nobody waits for them.
+func (f *faulty) end() { f.front.Close() }
+
+// direct is the same ground without faults.
+func (g ground) direct(server *s3test.Server) ground {
+	g.access = &Access{Environment: server.Getenv, Scratch: g.access.Scratch}
+	return g
+}
+
 // through is a ground whose requests go through faults.
 func through(t *testing.T, server *s3test.Server, f *faulty) ground {
 	t.Helper()
@@ -61,9 +71,7 @@ func through(t *testing.T, server *s3test.Server, f *faulty) ground {
 	proxy := &httputil.ReverseProxy{ErrorLog: log.New(io.Discard, "", 0), Rewrite: func(r *httputil.ProxyRequest) {
 		r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = target.Scheme, target.Host, r.In.Host
 	}}
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		f.inside.Add(1)
-		defer f.inside.Done()
+	f.front = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(context.WithoutCancel(r.Context())) // the server ends what it has begun
 		n, fault, passed := f.next()
 		if fault != nil && fault(n, r, w) {
@@ -82,11 +90,11 @@ func through(t *testing.T, server *s3test.Server, f *faulty) ground {
 		w.WriteHeader(said.Code)
 		_, _ = w.Write(said.Body.Bytes())
 	}))
-	t.Cleanup(front.Close)
+	t.Cleanup(f.end)
 	g := bucketGround(t, server)
 	g.access.Environment = func(name string) string {
 		if name == "AWS_ENDPOINT_URL" {
-			return front.URL
+			return f.front.URL
 		}
 		return server.Getenv(name)
 	}
@@ -172,8 +180,8 @@ func dieAt(t *testing.T, server *s3test.Server, old, at int, after bool) (ended 
 		}, nil)
 	}
 	err := g.commit(ctx, "out", ours, parts, old > 0)
-	f.inside.Wait()
-	f.set(nil, nil)
+	f.end()
+	g = g.direct(server)
 	if err != nil && ctx.Err() == nil {
 		t.Fatalf("request %d: %v", at, err)
 	}
@@ -446,8 +454,7 @@ func outrunCommit(t *testing.T, server *s3test.Server) {
 	for at := 1; ; at++ {
 		f := &faulty{}
 		slow := through(t, server, f)
-		fast := slow
-		fast.access = &Access{Environment: server.Getenv, Scratch: slow.access.Scratch}
+		fast := slow.direct(server)
 		check(t, fast.commit(t.Context(), "out", theirs, fast.stage(t, "out", theirs, "1", "2", "3"), false))
 		parts := fast.stage(t, "out", ours, "one\n", "two\n")
 		held := false
@@ -463,7 +470,8 @@ func outrunCommit(t *testing.T, server *s3test.Server) {
 		if err := slow.commit(t.Context(), "out", ours, parts, true); err != nil {
 			t.Errorf("request %d: %v", at, err)
 		}
-		slow.checkIs(t, "out", ours, "one\n", "two\n")
+		f.end()
+		fast.checkIs(t, "out", ours, "one\n", "two\n")
 		if !held {
 			if at < 15 {
 				t.Errorf("only %d requests", at)
@@ -485,8 +493,7 @@ func outrunByAnother(t *testing.T, server *s3test.Server) {
 	for at := 1; ; at++ {
 		f := &faulty{}
 		slow := through(t, server, f)
-		fast := slow
-		fast.access = &Access{Environment: server.Getenv, Scratch: slow.access.Scratch}
+		fast := slow.direct(server)
 		check(t, fast.commit(t.Context(), "out", theirs, fast.stage(t, "out", theirs, "1", "2", "3"), false))
 		parts := fast.stage(t, "out", ours, "one\n", "two\n")
 		held, deletes := false, false
@@ -499,6 +506,7 @@ func outrunByAnother(t *testing.T, server *s3test.Server) {
 			return false
 		}, nil)
 		err := slow.commit(t.Context(), "out", ours, parts, true)
+		f.end()
 		if !held {
 			check(t, err)
 			if looked < 10 {
@@ -524,8 +532,7 @@ func clearedMeanwhile(t *testing.T, server *s3test.Server) {
 	for at := 1; ; at++ {
 		f := &faulty{}
 		slow := through(t, server, f)
-		fast := slow
-		fast.access = &Access{Environment: server.Getenv, Scratch: slow.access.Scratch}
+		fast := slow.direct(server)
 		parts := fast.stage(t, "out", ours, "one\n", "two\n")
 		held := false
 		f.set(func(n int, _ *http.Request, _ http.ResponseWriter) bool {
@@ -536,6 +543,7 @@ func clearedMeanwhile(t *testing.T, server *s3test.Server) {
 			return false
 		}, nil)
 		_, err := slow.access.Commit(t.Context(), slow.root+"/out", turn, "prog@blake3:00", parts, false)
+		f.end()
 		if !held {
 			check(t, err)
 			if at < 15 {
@@ -574,8 +582,8 @@ func clearedAfterDeath(t *testing.T, server *s3test.Server) {
 		})
 		err = g.access.Clear(ctx, g.root+"/out", turn)
 		die()
-		f.inside.Wait()
-		f.set(nil, nil)
+		f.end()
+		g = g.direct(server)
 		if !died {
 			check(t, err)
 		}

@@ -15,12 +15,9 @@ import (
 func (o outputFolder) put(ctx context.Context, in intent, overwrite bool) error {
 	unlock, err := o.lockIfStaged(ctx)
 	if err == nil && unlock == nil {
-		if done, err := o.isFinished(ctx, in.Manifest); err != nil || done {
-			return err // by another call of this commit, for which we have waited
-		}
-		unlock, err = o.lock(ctx)
+		unlock, err = o.lockUnstaged(ctx, in)
 	}
-	if err != nil {
+	if err != nil || unlock == nil {
 		return err
 	}
 	defer unlock()
@@ -35,6 +32,29 @@ func (o outputFolder) put(ctx context.Context, in intent, overwrite bool) error 
 		return err
 	}
 	return o.finish(ctx, in)
+}
+
+// lockUnstaged is lock for a commit without a staging root. What it may still have to do
+// is to create _SUCCESS; unlock is nil if that has been done, as by another call of the
+// commit, for which this one has waited.
+func (o outputFolder) lockUnstaged(ctx context.Context, in intent) (unlock func(), err error) {
+	if done, err := o.isFinished(ctx, in.Manifest); err != nil || done {
+		return nil, err
+	}
+	switch stands, err := o.isCommitted(in.Manifest); {
+	case err != nil:
+		return nil, err
+	case stands:
+		return o.lock(ctx)
+	}
+	if _, err := os.Stat(o.dir); err != nil {
+		return nil, failure(err, "output %q", o.dir)
+	}
+	return nil, o.nothingStaged(in)
+}
+
+func (o outputFolder) nothingStaged(in intent) error {
+	return stint.Errorf(stint.Lost, "output %q: nothing is staged by %s", o.dir, in.Manifest.Execution)
 }
 
 // step lets a commit be stopped between any two changes.
@@ -102,7 +122,7 @@ func (o outputFolder) isCommitted(m Manifest) (bool, error) {
 // commit takes the folder from any state before the manifest to the manifest.
 func (o outputFolder) commit(ctx context.Context, in intent, overwrite bool) error {
 	if _, err := os.Lstat(o.staging()); errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(stint.Errorf(stint.Lost, "output %q: nothing is staged by %s", o.dir, in.Manifest.Execution), o.removeEmptyRoot())
+		return errors.Join(o.nothingStaged(in), o.removeEmptyRoot())
 	}
 	if err := o.checkOthers(); err != nil {
 		return err

@@ -120,6 +120,9 @@ func (c contents) evidence() string {
 // unlock is called or the process dies. It creates the staging root if needed.
 func (o outputFolder) lock(ctx context.Context) (unlock func(), err error) {
 	for {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
 		if err := os.Mkdir(o.stagingRoot(), 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, failure(err, "create folder %q", o.stagingRoot())
 		}

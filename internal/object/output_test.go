@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -523,53 +524,69 @@ func TestCommitsAtTheSameTimeMakeOneOutput(t *testing.T) {
 }
 
 // Calls that have waited for the lock while a commit ended find nothing to do, and do
-// not even touch the folder, in which readers may be by then.
+// not even touch the folder, in which readers may be by then. Nor do those that come
+// later.
 func TestLateCallPutsNothingIntoACompletedOutput(t *testing.T) {
 	t.Parallel()
-	cases := map[string]func(ctx context.Context, dir string, parts []stint.Part) error{
-		"the same commit": func(ctx context.Context, dir string, parts []stint.Part) error {
+	cases := map[string]struct {
+		late func(ctx context.Context, dir string, parts []stint.Part) error
+		code stint.Code
+	}{
+		"the same commit": {func(ctx context.Context, dir string, parts []stint.Part) error {
 			_, err := new(Access).Commit(ctx, dir, Turn{Execution: ours}, "prog@blake3:00", parts, false)
 			return err
-		},
-		"clear of an execution that was refused": func(ctx context.Context, dir string, _ []stint.Part) error {
+		}, ""},
+		"clear of an execution that was refused": {func(ctx context.Context, dir string, _ []stint.Part) error {
 			return new(Access).Clear(ctx, dir, Turn{Execution: theirs})
-		},
+		}, ""},
+		"commit of an execution that was cleared": {func(ctx context.Context, dir string, parts []stint.Part) error {
+			_, err := new(Access).Commit(ctx, dir, Turn{Execution: theirs}, "prog@blake3:00", parts, true)
+			return err
+		}, stint.Lost},
 	}
-	for name, late := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				dir := filepath.Join(t.TempDir(), "out")
-				parts := stageParts(t, dir, ours, "one")
-				o := outputFolder{dir: dir, execution: ours}
-				in, err := makeIntent(Turn{Execution: ours}, "prog@blake3:00", parts, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				unlock, err := o.lock(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				ended := make(chan error, 1)
-				go func() { ended <- late(t.Context(), dir, parts) }()
-				synctest.Wait() // it waits for the lock
-				if err := errors.Join(o.commit(t.Context(), in, false), o.finish(t.Context(), in)); err != nil {
-					t.Fatal(err)
-				}
-				then := time.Unix(1, 0)
-				if err := os.Chtimes(dir, then, then); err != nil {
-					t.Fatal(err)
-				}
-				unlock()
-				if err := <-ended; err != nil {
-					t.Error(err)
-				}
-				if info, err := os.Stat(dir); err != nil || !info.ModTime().Equal(then) {
-					t.Errorf("the folder was changed at %v: %v", info.ModTime(), err)
-				}
-				checkOutput(t, dir, ours, "one")
+	for name, tc := range cases {
+		for _, waits := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s waits %v", name, waits), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					dir := filepath.Join(t.TempDir(), "out")
+					parts := stageParts(t, dir, ours, "one")
+					o := outputFolder{dir: dir, execution: ours}
+					in, err := makeIntent(Turn{Execution: ours}, "prog@blake3:00", parts, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					unlock, err := o.lock(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					ended := make(chan error, 1)
+					call := func() { ended <- tc.late(t.Context(), dir, parts) }
+					if waits {
+						go call()
+					}
+					synctest.Wait() // it waits for the lock
+					if err := errors.Join(o.commit(t.Context(), in, false), o.finish(t.Context(), in)); err != nil {
+						t.Fatal(err)
+					}
+					then := time.Unix(1, 0)
+					if err := os.Chtimes(dir, then, then); err != nil {
+						t.Fatal(err)
+					}
+					unlock()
+					if !waits {
+						call()
+					}
+					if err := <-ended; stint.CodeOf(err) != tc.code {
+						t.Error(err)
+					}
+					if info, err := os.Stat(dir); err != nil || !info.ModTime().Equal(then) {
+						t.Errorf("the folder was changed at %v: %v", info.ModTime(), err)
+					}
+					checkOutput(t, dir, ours, "one")
+				})
 			})
-		})
+		}
 	}
 }
 

@@ -421,5 +421,5 @@ func readAll(r io.Reader, most int64) ([]byte, error) {
 	return b, err
 }
 
-// watchEvery is the least time between two documents of one watch.
+// watchEvery is the least time between two documents of one watch, but the last.
 const watchEvery = 100 * time.Millisecond

@@ -23,9 +23,18 @@ func TestACopyIsOfOneMomentWhileTheRecordIsWritten(t *testing.T) {
 	created(t, db, entry(1, ""))
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
+	rounds := make(chan struct{}, 1)
 	go func() { // both tables in every transaction, and the log begins anew again and again
-		after := uint64(0)
+		after, budget := uint64(0), 0
 		for ctx.Err() == nil {
+			if budget--; budget < 0 { // a copy can be had as long as nobody writes without end
+				select {
+				case <-rounds:
+					budget = 500
+				case <-ctx.Done():
+				}
+				continue
+			}
 			b := batch(1, after, grant(int(after)+1))
 			if after++; after%50 == 0 {
 				b.Snapshot = snapshot(after, coord.Chunk{Data: bytes.Repeat([]byte{byte(after)}, 200_000)})
@@ -43,6 +52,10 @@ func TestACopyIsOfOneMomentWhileTheRecordIsWritten(t *testing.T) {
 	}()
 	last := uint64(0)
 	for range 40 {
+		select {
+		case rounds <- struct{}{}:
+		default:
+		}
 		c, err := OpenCopy(t.Context(), path, t.TempDir())
 		if err != nil {
 			t.Fatal(err)

@@ -3,12 +3,10 @@ package chaos
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stint"
+	"stint/internal/object/s3test"
 )
 
 var (
@@ -159,7 +158,7 @@ func round(t *testing.T, r *rand.Rand, cycles int) *tally {
 	s := newSite(t)
 	st := &storm{
 		load: newLoad(s, rand.New(rand.NewPCG(r.Uint64(), 1))), random: r, sums: &tally{Kills: make(map[kind]int)},
-		args: []string{"up", "--data", s.data, "--listen", freeAddress(t), "--nodes", strconv.Itoa(stormNodes), "--slots", "1"},
+		args: []string{"up", "--data", s.data, "--listen", s3test.FreeAddress(t), "--nodes", strconv.Itoa(stormNodes), "--slots", "1"},
 	}
 	if *shapesFlag != "" {
 		wanted := strings.Split(*shapesFlag, ",")
@@ -194,24 +193,6 @@ func round(t *testing.T, r *rand.Rand, cycles int) *tally {
 	_ = busy.Wait()
 	st.checkEnd()
 	return st.sums
-}
-
-// freeAddress returns an address of this machine that nobody listens at. Its port is
-// none of those that the kernel gives to connections (from 32768), which could take it
-// while the service is started again.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 16384+rand.IntN(16384)))
-		if errors.Is(err, unix.EADDRINUSE) {
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close() //nolint:errcheck // nobody is connected to it
-		return l.Addr().String()
-	}
 }
 
 // everything stands for all processes at once.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -49,7 +50,7 @@ func Start(tb testing.TB) *Server {
 		tb.Fatal(err)
 	}
 	for range 5 { // the port may be taken by another in between
-		address := freeAddress(tb)
+		address := FreeAddress(tb)
 		if s.run(tb, path, address) {
 			s.Credentials.Endpoint = "http://" + address
 			return s
@@ -132,14 +133,22 @@ func (s *Server) run(tb testing.TB, path, address string) bool {
 	}
 }
 
-func freeAddress(tb testing.TB) string {
+// FreeAddress returns an address of this machine that nobody listens at. Its port is
+// none of those that the kernel gives to connections and to who asks for any (from
+// 32768): nobody takes it before, or between two servers of a test.
+func FreeAddress(tb testing.TB) string {
 	tb.Helper()
-	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
+	for {
+		l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", 16384+rand.IntN(16384))) //nolint:gosec // any will do
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			tb.Fatal(err)
+		}
+		defer l.Close() //nolint:errcheck // nothing was accepted
+		return l.Addr().String()
 	}
-	defer l.Close() //nolint:errcheck // nothing was accepted
-	return l.Addr().String()
 }
 
 // Program returns the path of the server's program, which it builds if it must.
