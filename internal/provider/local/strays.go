@@ -25,23 +25,31 @@ func (s *Supervisor) start(cmd *exec.Cmd) error {
 }
 
 // ended forgets a child. What it had started and could not end itself is ours
-// by now, and so is what that had started once it is gone; all of it is killed.
+// by now, and so is what that had started once it is gone; all of it is killed. It is
+// looked for until there was nothing twice: a list that is read while another child ends
+// may lack some (proc(5)).
 func (s *Supervisor) ended(pid int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.running, pid)
-	for s.Alone {
-		strays := 0
-		for _, pid := range children() {
-			if !s.running[pid] {
-				strays++
-				kill(pid)
-			}
-		}
-		if strays == 0 {
-			return
+	for nothing := 0; s.Alone && nothing < 2; {
+		if s.killStrays() > 0 {
+			nothing = 0
+		} else {
+			nothing++
 		}
 	}
+}
+
+// killStrays kills the children that Run has not started, and counts them.
+func (s *Supervisor) killStrays() (strays int) {
+	for _, pid := range children() {
+		if !s.running[pid] {
+			strays++
+			kill(pid)
+		}
+	}
+	return strays
 }
 
 // KillChildren kills the children of this process, and what falls to it when
