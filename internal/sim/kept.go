@@ -24,7 +24,7 @@ func (b *books) takeKept(e *book, rec *coord.Record) {
 		for _, id := range rec.Hold.Jobs {
 			switch {
 			case rec.Hold.Release:
-				delete(e.held, id)
+				e.letGo(id)
 			case !rec.Hold.Move:
 				e.held[id] = true
 			}
@@ -48,6 +48,18 @@ func (b *books) takeVoid(e *book, v *coord.VoidRecord) {
 		}
 		if n := e.node(v.Node); n.voided[id] == nil {
 			n.voided[id] = []stint.Range{g.Ops}
+		}
+	}
+}
+
+// letGo ends that a job is held back, which it may be once more: what it has left then
+// is no longer its.
+func (e *book) letGo(id stint.JobID) {
+	delete(e.held, id)
+	g := e.jobs[id]
+	for op := g.Ops.From; op < g.Ops.To; op++ {
+		if o := &e.ops[g.Stage][op]; o.heldBy == id {
+			o.heldBy = 0
 		}
 	}
 }

@@ -59,7 +59,7 @@ func (d *drive) writeRecord(e stint.Errand, reply func(stint.ErrandResult)) {
 			if err := w.storage.unwritable(); err != nil {
 				return err
 			}
-			refusal = w.storage.claim(r, 1, v)
+			refusal = w.storage.claim(r, 1, s)
 		case highest != nil && highest.generation > rec.generation && highest.service == v:
 			claimed = highest.generation
 			refusal = stint.Errorf(stint.Unavailable, "generation %d is claimed and not used", claimed)
@@ -342,7 +342,7 @@ func (t *resumption) claim(generation uint64) {
 		if err := w.storage.unwritable(); err != nil {
 			return err
 		}
-		refusal = w.storage.claim(t.run, generation, t.server.service)
+		refusal = w.storage.claim(t.run, generation, t.server)
 		return nil
 	}, func() {
 		switch {

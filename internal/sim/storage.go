@@ -33,6 +33,7 @@ type checkpoint struct{ progress float64 }
 type claim struct {
 	generation uint64
 	service    *service
+	stale      bool // the server that asked for it was not the service's any more when it came
 }
 
 // record is what a service leaves when it suspends: all that a fresh one needs.
@@ -151,13 +152,15 @@ func (s *storage) putPack(key string, p *pack) {
 func (p *pack) size() int64 { return int64(100 * len(p.blocks)) }
 
 // writer returns the service that has written a record or a claim; nil: it is something
-// else.
+// else, or came from a server whose time was over, for which nobody could wait.
 func (s *storage) writer(key string) *service {
 	switch o := s.objects[key].(type) {
 	case *record:
 		return o.book.service
 	case *claim:
-		return o.service
+		if !o.stale {
+			return o.service
+		}
 	}
 	return nil
 }
@@ -181,19 +184,19 @@ func (s *storage) owner(x stint.ExecutionID) (highest *claim, recorded uint64) {
 	return highest, recorded
 }
 
-// claim makes a service the owner in a generation, if nobody else is.
-func (s *storage) claim(r *run, generation uint64, v *service) *stint.Error {
+// claim makes the service of a server the owner in a generation, if nobody else is.
+func (s *storage) claim(r *run, generation uint64, by *server) *stint.Error {
 	key := ownerKey(r.id, generation)
 	if _, there := s.objects[key]; there {
 		s.world.count(claimRefused)
 		return stint.Errorf(stint.Conflict, "owned_elsewhere: generation %d", generation)
 	}
-	c := &claim{generation: generation, service: v}
+	c := &claim{generation: generation, service: by.service, stale: by.epoch != by.service.store.epoch}
 	s.objects[key] = c
 	if !r.cleared { // who claims what has ended owns nothing of it
 		r.claims = append(r.claims, c)
 	}
-	s.world.note("claim", generation, uint64(v.index))
+	s.world.note("claim", generation, uint64(by.service.index))
 	return nil
 }
 
