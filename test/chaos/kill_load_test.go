@@ -379,10 +379,6 @@ func (l *load) settle(t *task, x stint.Execution) bool {
 		return true
 	}
 	entries, err := os.ReadDir(output)
-	if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == "_stint" }) {
-		l.ended.Add(-1)
-		return false // a call that comes late looks at the output; it takes its lock with it
-	}
 	if err == nil {
 		err = l.checkOutput(t, output, entries)
 	}
@@ -413,7 +409,7 @@ func (l *load) checkOutput(t *task, output string, entries []fs.DirEntry) error 
 	if got := sorted(texts...); got != t.want || !complete {
 		return fmt.Errorf("the output is\n%s\nwant\n%s\nit holds %s", got, t.want, l.tree(output))
 	}
-	away := output + ".seen" // a call that comes late may look at the output for a moment, and leave its lock there
+	away := output + ".seen" // at once: a call that comes late finds all of it or nothing
 	if err := os.Rename(output, away); err != nil {
 		return err
 	}
