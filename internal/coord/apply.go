@@ -42,6 +42,7 @@ func (s *State) applyKept(r *Record) {
 		s.applyVoid(r.At, r.Void)
 	case r.Schedule != nil:
 		s.next = ScheduleAsk{At: r.Schedule.At, Nodes: r.Schedule.Nodes, Slots: r.Schedule.Slots}
+		s.claimed = max(s.claimed, r.Schedule.Generation)
 	}
 }
 
@@ -49,7 +50,7 @@ func (s *State) applyStatus(now int64, r *StatusRecord) {
 	before := s.status
 	s.status, s.settled, s.chores = r.Status, r.Settled, nil
 	if r.Generation > 0 {
-		s.generation = r.Generation
+		s.generation, s.claimed = r.Generation, 0
 	}
 	switch {
 	case r.Status == stint.InProgress && before == stint.Suspending: // it was not complete
@@ -113,7 +114,9 @@ func (s *State) applyAttach(now int64, a *AttachRecord) {
 	}
 	n.status, n.coolUntil = nodeReady, 0
 	if n.incarnation != a.Node.Incarnation {
-		n.incarnation, n.lastSeq, n.gap = a.Node.Incarnation, 0, s.status == stint.Suspended
+		// Who has it since it was suspended may have been told to forget it, here or where
+		// it was between: nobody who had it before knows of that.
+		n.incarnation, n.lastSeq, n.gap = a.Node.Incarnation, 0, s.generation > 0
 		s.void(now, i)
 		for _, b := range a.Holding.Begun {
 			s.begunVoided(i, b)

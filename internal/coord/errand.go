@@ -84,10 +84,12 @@ func (s *State) terminate(d *Delta, now int64) {
 	s.stop(d, now, stint.Terminating, nil)
 }
 
-// stop ends the work of an execution: nothing is dispatched from here on.
+// stop ends the work of an execution: nothing is dispatched from here on. One that
+// was brought here and has not gone on ends under the claim that brought it: whoever
+// had it before is told of the end.
 func (s *State) stop(d *Delta, now int64, status stint.ExecutionStatus, err *stint.Error) {
 	s.cancelAll(d)
-	s.record(d, Record{At: now, Status: &StatusRecord{Status: status, Error: err}})
+	s.record(d, Record{At: now, Status: &StatusRecord{Status: status, Error: err, Generation: s.claimed}})
 	s.errandAt, s.errandErr, s.errandTries = 0, nil, 0
 	s.forgetAll(d, now)
 	s.dispatch(d)

@@ -85,6 +85,8 @@ type ScheduleAsk struct {
 	At    int64 // milliseconds since 1970; 0: not by itself
 	Nodes int   // as in [ResumeAsk]
 	Slots int
+	// Generation was claimed to bring the execution here, where it stays suspended; 0: it was here.
+	Generation uint64
 }
 
 // MoveAsk is somebody's wish that jobs go on on other nodes.

@@ -48,7 +48,7 @@ func (s *script) ask(name string, args []string) {
 			ev.Resume.LostCheckpoints = []string{values["checkpoint"]}
 		}
 	case "schedule":
-		ev.Schedule = &ScheduleAsk{At: 1000 + s.number(args[0])}
+		ev.Schedule = &ScheduleAsk{At: 1000 + s.number(args[0]), Generation: uint64(number("gen"))}
 	case "move":
 		ev.Move = &MoveAsk{Jobs: jobs, Grace: number("grace")}
 	case "drain":

@@ -94,4 +94,6 @@ type ScheduleRecord struct {
 	At    int64 `json:"at"`              // milliseconds since 1970; 0: it does not
 	Nodes int   `json:"nodes,omitempty"` // it resumes on at most so many
 	Slots int   `json:"slots,omitempty"`
+
+	Generation uint64 `json:"generation,omitempty"` // claimed to bring it here; 0: nothing was
 }

@@ -551,7 +551,11 @@ func recordText(r Record) string {
 	case r.Void != nil:
 		return fmt.Sprintf("void %v of %s", r.Void.Jobs, r.Void.Node)
 	case r.Schedule != nil:
-		return fmt.Sprintf("schedule %d", max(r.Schedule.At-1000, 0))
+		text := fmt.Sprintf("schedule %d", max(r.Schedule.At-1000, 0))
+		if r.Schedule.Generation > 0 {
+			text += fmt.Sprintf(" generation=%d", r.Schedule.Generation)
+		}
+		return text
 	case r.Status != nil && r.Status.Generation > 0:
 		return fmt.Sprintf("status %s generation=%d stop by %d nodes=%d slots=%d", r.Status.Status, r.Status.Generation, max(r.Status.StopBy-1000, 0), r.Status.Nodes, r.Status.Slots)
 	case r.Status != nil:

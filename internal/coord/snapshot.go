@@ -74,6 +74,7 @@ type Core struct {
 	Stages     []StageCore                 `json:"stages"`
 
 	Generation  uint64           `json:"generation,omitempty"`
+	Claimed     uint64           `json:"claimed,omitempty"`
 	Home        string           `json:"home,omitempty"`
 	Receipts    []ReceiptCore    `json:"receipts,omitempty"`
 	StopBy      int64            `json:"stop_by,omitempty"`
@@ -266,7 +267,7 @@ func (s *State) core() Core {
 
 // coreKept adds what is known of suspends and of jobs that stop.
 func (s *State) coreKept(c *Core) {
-	c.Generation, c.Home, c.StopBy, c.WorkLost, c.Renumbered = s.generation, s.home, s.stopBy, s.workLost, s.renumbered
+	c.Generation, c.Claimed, c.Home, c.StopBy, c.WorkLost, c.Renumbered = s.generation, s.claimed, s.home, s.stopBy, s.workLost, s.renumbered
 	c.ResumeAt, c.ResumeNodes, c.ResumeSlots = s.next.At, s.next.Nodes, s.next.Slots
 	c.MostNodes, c.MostSlots, c.Closed = s.mostNodes, s.mostSlots, s.closed
 	for _, r := range s.receipts {
@@ -401,7 +402,7 @@ func Restore(p *plan.Plan, req stint.Request, epoch stint.Epoch, snap Snapshot) 
 
 // restoreKept restores what is known of suspends and of jobs that stop.
 func (s *State) restoreKept(c *Core) error {
-	s.generation, s.home, s.stopBy, s.workLost, s.renumbered = c.Generation, c.Home, c.StopBy, c.WorkLost, c.Renumbered
+	s.generation, s.claimed, s.home, s.stopBy, s.workLost, s.renumbered = c.Generation, c.Claimed, c.Home, c.StopBy, c.WorkLost, c.Renumbered
 	s.next = ScheduleAsk{At: c.ResumeAt, Nodes: c.ResumeNodes, Slots: c.ResumeSlots}
 	s.mostNodes, s.mostSlots, s.closed = c.MostNodes, c.MostSlots, c.Closed
 	for _, r := range c.Receipts {

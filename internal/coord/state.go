@@ -175,6 +175,7 @@ type State struct {
 	errandErr  *stint.Error
 
 	generation  uint64 // of the ownership in long-term storage; 0: nothing was saved for a resume
+	claimed     uint64 // generation under which it was brought here, until it goes on; 0: it was here
 	home        string // URL of the storage of saved state; empty: the service's own
 	receipts    []receipt
 	stopBy      int64       // while suspending: when everything is to have stopped

@@ -42,7 +42,7 @@ func (s *State) asked(d *Delta, ev *Event) {
 	case ev.Resume != nil:
 		s.goOn(d, ev.At, ev.Resume)
 	case ev.Schedule != nil:
-		s.record(d, Record{At: ev.At, Schedule: &ScheduleRecord{At: ev.Schedule.At, Nodes: ev.Schedule.Nodes, Slots: ev.Schedule.Slots}})
+		s.record(d, Record{At: ev.At, Schedule: (*ScheduleRecord)(ev.Schedule)})
 	case ev.Move != nil:
 		s.move(d, ev.At, ev.Move)
 	case ev.Drain != nil:

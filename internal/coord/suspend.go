@@ -244,6 +244,11 @@ func (r receipt) document() stint.Receipt {
 // execution is; 0 until it is first suspended.
 func (s *State) Generation() uint64 { return s.generation }
 
+// Claimed returns the generation that the execution is owned in here: that of its
+// record, or a higher one under which it was brought from another service and has
+// not gone on yet.
+func (s *State) Claimed() uint64 { return max(s.generation, s.claimed) }
+
 // Home returns the URL of the long-term storage that the execution's saved state
 // lies in; empty is the service's own.
 func (s *State) Home() string { return s.home }

@@ -206,7 +206,7 @@ func (s *Server) checkOwned(ctx context.Context, d *drive) error {
 			return nil // it waits until it can be cleared, which looks at this again
 		case o.ended != nil:
 			return s.endForGood(ctx, d, h, *o.ended)
-		case o.owner.Generation <= was.generation:
+		case o.owner.Generation <= was.claimed:
 			return nil
 		case !ours:
 			return s.ownedElsewhere(h, d.id, o.owner)

@@ -65,7 +65,8 @@ type standing struct {
 	entry       store.Entry
 	doc         stint.Execution
 	version     uint64
-	generation  uint64
+	generation  uint64 // of its record
+	claimed     uint64 // that it is owned in
 	home        string
 	packs       []stint.Pack
 	checkpoints []stint.Checkpoint
@@ -75,7 +76,7 @@ type standing struct {
 
 func (s *Server) standingOf(entry store.Entry, st *coord.State, now int64) standing {
 	return standing{
-		id: st.ID(), entry: entry, doc: s.documentOf(st, now), version: st.Version(), generation: st.Generation(), home: st.Home(),
+		id: st.ID(), entry: entry, doc: s.documentOf(st, now), version: st.Version(), generation: st.Generation(), claimed: st.Claimed(), home: st.Home(),
 		packs: slices.Clone(st.Packs()), checkpoints: slices.Clone(st.Checkpoints()), parts: slices.Clone(st.StagedParts()),
 		refusal: st.Refusal(coord.Event{At: now, Resume: &coord.ResumeAsk{Generation: st.Generation() + 1}}),
 	}
@@ -235,6 +236,7 @@ func (s *Server) resume(ctx context.Context, r resumption, req stint.ResumeReque
 	ev := coord.Event{Resume: &ask}
 	if !req.At.IsZero() {
 		ev = coord.Event{Schedule: scheduleOf(req)}
+		ev.Schedule.Generation = ask.Generation
 	}
 	out.Execution, err = s.goOn(ctx, r, ev)
 	failpoint.Reach("resume.before-answer")

@@ -34,6 +34,7 @@ type book struct {
 	order      []stint.NodeID // nodes as they came
 	held       map[stint.JobID]bool
 	closed     stint.JobID // jobs up to this one are of an earlier stint: nothing more is heard of them
+	rested     bool        // it was suspended: nodes were told to forget it
 	latest     stint.JobID
 	resumed    uint64         // version of the latest resume
 	terminated bool           // somebody was told that it is being terminated
@@ -111,6 +112,13 @@ func (e *book) stopped() bool {
 	return e.status.Final() || e.status == stint.Terminating || e.status == stint.Suspended
 }
 
+// mayMiss reports whether a node was told to forget what it had to report: a number
+// that is missing does not tell of a report that is.
+func (e *book) mayMiss(id stint.NodeID) bool {
+	n := e.nodes[id]
+	return e.rested || n != nil && n.gap
+}
+
 // enter takes in one committed record.
 func (b *books) enter(r *row, rec coord.Record, version uint64) {
 	e := r.book
@@ -164,7 +172,7 @@ func (b *books) enterStatus(e *book, s *coord.StatusRecord) {
 		b.world.breaks("final", "%s was terminating and is %s", e.run.id, s.Status)
 	}
 	before := e.status
-	e.status = s.Status
+	e.status, e.rested = s.Status, e.rested || s.Generation > 0
 	switch {
 	case s.Status == stint.Completed:
 		b.world.count(completedRuns)
@@ -421,7 +429,7 @@ func (b *books) enterAttach(e *book, a *coord.AttachRecord) {
 	}
 	if n.incarnation != a.Node.Incarnation {
 		b.void(e, id)
-		n.seq, n.gap = 0, e.status == stint.Suspended
+		n.seq, n.gap = 0, e.rested
 		for _, begun := range a.Holding.Begun {
 			for op := begun.Ops.From; op < begun.Ops.To; op++ {
 				b.tell(e, id, begun.Job, op)

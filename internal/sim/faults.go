@@ -103,6 +103,7 @@ const (
 	suspendedRuns
 	resumedRuns
 	resumedElsewhere
+	broughtForLater
 	resumedAtTime
 	replacedRuns
 	staleEnded
@@ -211,7 +212,7 @@ func (*counters) names() [counted]string {
 		reusedOperations: "operations reused", reusedParts: "parts reused", reusedPacks: "packs reused", reusedSuspended: "reused of one suspended", comparedInputs: "touched input compared",
 		takenBack: "output taken back", committedTooLate: "commit came too late",
 		askedElsewhere: "asked to resume elsewhere", takenAway: "taken from its owner", killedAtSuspend: "server killed at a suspend", endedAtSuspend: "terminated at a suspend", leftSuspended: "left suspended",
-		neverBack: "node never back", staysCut: "link stays cut", peersStay: "peers stay cut off", staysSlow: "node stays slow", resumedElsewhere: "resumed elsewhere",
+		neverBack: "node never back", staysCut: "link stays cut", peersStay: "peers stay cut off", staysSlow: "node stays slow", resumedElsewhere: "resumed elsewhere", broughtForLater: "brought for a later time",
 		suspendedRuns: "executions suspended", resumedRuns: "executions resumed", resumedAtTime: "resume tried at its time", replacedRuns: "taken back", staleEnded: "ended where it was not owned",
 		heldJobs: "jobs suspended", drainedNodes: "nodes drained", nodeAskedToStop: "node asked to stop", interrupted: "operation interrupted",
 		checkpointSaved: "checkpoint saved", checkpointRestored: "checkpoint restored", packWritten: "pack written", packRead: "block read from a pack",

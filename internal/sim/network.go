@@ -159,7 +159,7 @@ func (s *session) lateUp() {
 		}
 		late := int64(0)
 		if !s.world.befalls(messageLate, func() { late = s.world.lateness() }) {
-			if m.report == nil || s.agent.bookOf(m.report.Execution).closed > 0 {
+			if m.report == nil || s.agent.bookOf(m.report.Execution).mayMiss(s.agent.machine.folder.node) {
 				return
 			}
 			continue

@@ -49,6 +49,9 @@ func (s *server) millis() int64 {
 // millis is the time as the state sees it: it goes on from its latest record.
 func (d *drive) millis() int64 { return d.server.millis() + d.ahead }
 
+// millisOf is the time as a state sees it that no drive has.
+func (s *server) millisOf(st *coord.State) int64 { return max(s.millis(), st.Latest()) }
+
 // owns reports whether the record is still this server's; if not, its time is over.
 func (s *server) owns() bool {
 	if s.dead || s.service.store.epoch == s.epoch {

@@ -87,7 +87,7 @@ func changed(was, now stint.Listing, content contentFunc) bool {
 // rebase makes the state in which an execution goes on with another input, and the
 // book that goes with it.
 func (t *resumption) rebase(old *coord.State, was *book) (*coord.State, *book) {
-	w, now := t.server.world, t.server.world.millis()
+	w, now := t.server.world, t.server.millisOf(old)
 	lost := coord.Record{At: now, Bad: &coord.BadRecord{Copies: t.redo.Bad, Checkpoints: t.redo.LostCheckpoints, Parts: t.redo.LostParts}}
 	old.Apply(lost)
 	was.version++
@@ -132,7 +132,7 @@ func (b *books) checkKept(e, was *book) {
 
 // stepIn has a state take in an event before anybody else has it, with its book.
 func (t *resumption) stepIn(state *coord.State, e *book, ev coord.Event) {
-	ev.At = t.server.world.millis()
+	ev.At = t.server.millisOf(state)
 	for _, rec := range state.Step(ev).Records {
 		e.version++
 		t.server.world.books.take(e, rec)

@@ -359,22 +359,21 @@ func (t *resumption) claim(generation uint64) {
 }
 
 func (t *resumption) goOn(generation uint64) {
-	if t.anew != nil { // it goes on already
-		t.server.world.count(resumedRuns)
-		t.done(nil)
-		return
-	}
 	ask := t.redo
 	ask.Generation = generation
-	t.here.wish(coord.Event{Resume: &ask}, func(err error) {
-		if err == nil {
-			t.server.world.count(resumedRuns)
-		}
-		t.done(err)
-	})
+	t.here.wish(coord.Event{Resume: &ask}, t.ends)
 }
 
-// enter makes an execution that came from elsewhere live here.
+// ends tells how the try has ended.
+func (t *resumption) ends(err error) {
+	if err == nil {
+		t.server.world.count(resumedRuns)
+	}
+	t.done(err)
+}
+
+// enter makes an execution that came from elsewhere live here: it goes on, or is to
+// at a later time.
 func (t *resumption) enter(generation uint64) {
 	s, w, v, state := t.server, t.server.world, t.server.service, t.was.state
 	if !s.owns() {
@@ -390,7 +389,7 @@ func (t *resumption) enter(generation uint64) {
 			w.books.take(e, rec)
 		}
 	}
-	now := s.millis()
+	now := s.millisOf(state)
 	begun := state.Resume(now)
 	enter(begun)
 	for _, d := range begun.Errands {
@@ -411,16 +410,32 @@ func (t *resumption) enter(generation uint64) {
 			enter(state.Step(coord.Event{At: now, Gone: &coord.Gone{Node: id, Lost: true}}))
 		}
 	}
-	if t.anew != nil {
-		t.stepIn(state, e, coord.Event{Resume: &coord.ResumeAsk{Generation: generation}})
+	ask := coord.ResumeAsk{Generation: generation}
+	if t.anew == nil {
+		ask = t.redo
+		ask.Generation = generation
 	}
+	ev := coord.Event{Resume: &ask}
+	if w.chance(0.3) {
+		w.count(broughtForLater)
+		t.run.scheduled = true
+		if w.chance(0.3) {
+			w.after(w.between(0, 3*second), "terminate", func() { w.terminate(t.run) })
+		}
+		ev = coord.Event{Schedule: &coord.ScheduleAsk{At: s.millis() + w.between(0, 3000), Generation: generation}}
+	}
+	if err := state.Refusal(ev); err != nil {
+		t.done(err)
+		return
+	}
+	t.stepIn(state, e, ev)
 	snap, err := wire.Marshal(state.SnapshotAll())
 	w.must(err)
 	e.row = fresh
 	fresh.core, fresh.origin, fresh.coreAt, fresh.base, fresh.version = snap, snap, state.Version(), state.Version(), state.Version()
 	w.books.compare(fresh, state)
 	if t.here != nil {
-		t.replace(fresh, generation)
+		t.replace(fresh)
 		return
 	}
 	v.store.rows = append(v.store.rows, fresh)
@@ -432,11 +447,11 @@ func (t *resumption) enter(generation uint64) {
 			t.here.post(input{event: &coord.Event{Attach: &coord.Attach{Node: m.doc, Holding: stint.Holding{Execution: t.run.id}, Session: m.number}}})
 		}
 	}
-	t.goOn(generation)
+	t.ends(nil)
 }
 
 // replace puts what came from elsewhere in the place of what this service had.
-func (t *resumption) replace(fresh *row, generation uint64) {
+func (t *resumption) replace(fresh *row) {
 	d, w := t.here, t.server.world
 	old := d.row
 	if old.version != d.state.Version() || d.flying != nil {
@@ -453,13 +468,7 @@ func (t *resumption) replace(fresh *row, generation uint64) {
 	old.book.row = old
 	w.count(replacedRuns)
 	d.drop(&flight{})
-	t.server.later(150*millisecond, "enter", func() {
-		if d.state != nil {
-			t.goOn(generation)
-		} else {
-			t.done(errUnknown)
-		}
-	})
+	t.ends(nil)
 }
 
 // watchSchedule resumes executions at their time.

@@ -133,6 +133,32 @@ func TestSuspendedTwiceAndResumedElsewhere(t *testing.T) {
 	}
 }
 
+// What a second service has brought over and not begun with is ended there: the first,
+// where it was suspended, has to be told, and must not be left with an execution whose
+// saved state is gone.
+func TestWhatIsEndedWhereItWasBroughtToIsOverWhereItWasSuspended(t *testing.T) {
+	t.Parallel()
+	g := newGated(t)
+	storage := g.path("storage")
+	g.upWith(1, "--storage", storage)
+	id := g.mapped()
+	g.ok("suspend", id)
+	other := g.elsewhere("other")
+	other.upWith(1)
+	x := other.execution("resume", id, "--from", storage, "--at", "24h", "--detach")
+	if x.Status != stint.Suspended || x.ResumeAt == nil {
+		t.Fatalf("brought over: %s, to be resumed at %v", x.Status, x.ResumeAt)
+	}
+	other.ok("terminate", id)
+	other.wait("the end there", func() bool { return other.status(id) == stint.Terminated })
+	if r := g.stint("resume", id); r.code == 0 || !strings.Contains(r.err, "ended_elsewhere: execution "+id+" was terminated by service ") {
+		t.Errorf("resumed where it was suspended: exit code %d, %s", r.code, r.err)
+	}
+	if got := g.status(id); got != stint.Terminated {
+		t.Errorf("where it was suspended it is %s", got)
+	}
+}
+
 // gated is an execution of map operations that count themselves and reduce
 // operations that wait for a file.
 type gated struct {
