@@ -174,7 +174,7 @@ func TestARestartedAgentSaysWhatItCompletedAndDoesNotRepeatIt(t *testing.T) {
 	if a.hello.Incarnation <= first {
 		t.Errorf("incarnation %d after %d", a.hello.Incarnation, first)
 	}
-	equal(t, "holdings", a.hello.Holdings, []stint.Holding{{Execution: execX, Completed: []stint.StageOps{{Ops: []stint.Range{ops(0, 2)}}}}})
+	equal(t, "holdings", a.hello.Holdings, []stint.Holding{{Execution: execX, Completed: []stint.StageOps{{Ops: []stint.Range{ops(0, 2)}}}, Latest: 1}})
 	a.send(t, link.ServerMessage{Spec: spec})
 	old.Incarnation = first
 	a.grant(t, old)

@@ -31,6 +31,7 @@ type account struct {
 	seen      []stint.Range // numbers of the jobs accepted in this incarnation
 	jobs      []*job        // those with operations that are not ended, as accepted
 	completed []stint.StageOps
+	latest    stint.JobID      // highest of the jobs in which these were completed
 	copies    []stint.StageOps // output of operations performed elsewhere that is here too
 	begun     []stint.Begun    // of earlier incarnations, not completed
 	drafts    []*stint.Report  // not yet numbered; the last one is being filled
@@ -61,11 +62,11 @@ func NewLedger(node stint.NodeID, incarnation stint.Incarnation, limit int) *Led
 }
 
 // Restore enters what the logs of earlier incarnations say of an execution:
-// operations completed with their output whole, and attempts that did not
-// complete.
-func (l *Ledger) Restore(x stint.ExecutionID, completed []stint.StageOps, begun []stint.Begun) {
+// operations completed with their output whole, up to the job of that number, and
+// attempts that did not complete.
+func (l *Ledger) Restore(x stint.ExecutionID, completed []stint.StageOps, latest stint.JobID, begun []stint.Begun) {
 	a := l.account(x)
-	a.completed = completed
+	a.completed, a.latest = completed, latest
 	a.begun = begun
 }
 
@@ -295,6 +296,7 @@ func (l *Ledger) Done(x stint.ExecutionID, id stint.JobID, op stint.OpDone, coun
 	}
 	l.owed++
 	a.completed = addToStage(a.completed, j.grant.Stage, stint.Range{From: op.Op, To: op.Op + 1})
+	a.latest = max(a.latest, id)
 	a.draftDone(id, j.grant.Stage, op, counters, part)
 	a.drop(j)
 	return true
@@ -347,7 +349,7 @@ func (l *Ledger) Holdings() []stint.Holding {
 	var list []stint.Holding
 	for _, x := range l.Executions() {
 		a := l.accounts[x]
-		h := stint.Holding{Execution: x, Completed: cloneStages(a.completed), Copies: cloneStages(a.copies), Begun: slices.Clone(a.begun), LastSeq: a.seq}
+		h := stint.Holding{Execution: x, Completed: cloneStages(a.completed), Latest: a.latest, Copies: cloneStages(a.copies), Begun: slices.Clone(a.begun), LastSeq: a.seq}
 		for _, r := range a.seen {
 			for id := r.From; id < r.To; id++ {
 				h.Jobs = append(h.Jobs, stint.JobID(id))

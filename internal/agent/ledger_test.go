@@ -299,7 +299,7 @@ func TestALongReportIsSplit(t *testing.T) {
 func TestHoldingsSayWhatTheLogsSay(t *testing.T) {
 	t.Parallel()
 	l := NewLedger(nodeA, 3, 100)
-	l.Restore(exec1, []stint.StageOps{{Stage: 0, Ops: []stint.Range{ops(0, 4)}}}, []stint.Begun{{Job: 2, Ops: ops(4, 5)}})
+	l.Restore(exec1, []stint.StageOps{{Stage: 0, Ops: []stint.Range{ops(0, 4)}}}, 1, []stint.Begun{{Job: 2, Ops: ops(4, 5)}})
 	l.Lost(exec1, []stint.StageOps{{Stage: 0, Ops: []stint.Range{ops(1, 2)}}})
 	g := grant(exec1, 7, 8, 10)
 	g.Stage = 1
@@ -310,6 +310,7 @@ func TestHoldingsSayWhatTheLogsSay(t *testing.T) {
 	equal(t, "holdings", l.Holdings(), []stint.Holding{{
 		Execution: exec1, Jobs: []stint.JobID{7}, LastSeq: 1,
 		Completed: []stint.StageOps{{Stage: 0, Ops: []stint.Range{ops(0, 1), ops(2, 4)}}, {Stage: 1, Ops: []stint.Range{ops(9, 10)}}},
+		Latest:    7,
 		Begun:     []stint.Begun{{Job: 2, Ops: ops(4, 5)}},
 	}})
 }

@@ -15,6 +15,7 @@ import (
 // recovery is what the logs of one execution say.
 type recovery struct {
 	completed []stint.StageOps
+	latest    stint.JobID      // highest of the jobs in which these were completed
 	copies    []stint.StageOps // output of operations performed elsewhere
 	begun     []stint.Begun    // and not completed
 }
@@ -38,7 +39,7 @@ func recoverAll(ctx context.Context, cached *cache, ledger *Ledger, deep bool, l
 		if ended {
 			continue
 		}
-		ledger.Restore(x, r.completed, r.begun)
+		ledger.Restore(x, r.completed, r.latest, r.begun)
 		ledger.RestoreCopies(x, r.copies)
 		if len(bad) > 0 {
 			logger.WarnContext(ctx, "blocks not whole", "execution", x, "count", countStages(bad))
@@ -108,6 +109,7 @@ func recoverExecution(store *block.Store, x stint.ExecutionID) (recovery, error)
 		case rec.Done != nil:
 			delete(open, attempt{rec.Done.Job, rec.Done.Op.Op})
 			r.completed = addToStage(r.completed, rec.Done.Stage, stint.Range{From: rec.Done.Op.Op, To: rec.Done.Op.Op + 1})
+			r.latest = max(r.latest, rec.Done.Job)
 			if o := [2]int{rec.Done.Stage, int(rec.Done.Op.Op)}; rec.Done.Op.End >= ended[o] { // of two the later one, in whichever segment
 				ended[o] = rec.Done.Op.End
 				return addBlock(store, x, rec.Done)

@@ -414,7 +414,7 @@ func TestDroppedBlocksGoWhenTheRoomIsWantedAndAreNotAnnouncedAnyMore(t *testing.
 		t.Fatal(err)
 	}
 	one := []stint.StageOps{{Ops: []stint.Range{ops(1, 2)}}}
-	l.ledger.Restore(execX, one, nil)
+	l.ledger.Restore(execX, one, 0, nil)
 	l.dropBlocks(link.Drop{Execution: execX, Ops: one})
 	l.cache.removeDropped(t.Context(), map[stint.ExecutionID][]stint.StageOps{execX: one}, func(n notice) { n.apply(l, time.Now()) })
 	equal(t, "announced", len(l.ledger.Holdings()[0].Completed), 0)

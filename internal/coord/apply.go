@@ -105,7 +105,7 @@ func (s *State) applyAttach(now int64, a *AttachRecord) {
 	for k := range s.stages {
 		s.stages[k].sources = nil
 	}
-	if n.outdated {
+	if n.outdated = n.outdated || s.isOld(&a.Holding); n.outdated {
 		s.startOver(now, i, a.Node.Incarnation)
 		return
 	}

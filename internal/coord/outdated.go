@@ -12,11 +12,19 @@ import (
 // node is told to forget the execution when it attaches, and nothing that it says
 // counts until it speaks of a job that it was granted after that.
 
+// So it is with a node that completed all that it has before a suspend or a retry,
+// when it was away. Of a folder that was copied and is used twice one may be in the
+// state from before a retry, and the other have performed the same operations since.
+
+// isOld reports whether a node has been told, or should have been, to forget what it
+// announces as completed.
+func (s *State) isOld(h *stint.Holding) bool { return h.Latest > 0 && h.Latest <= s.closed }
+
 // attachOutdated takes in a node that may have something from before the input
-// changed, or from before a retry.
+// changed, or from before a suspend or a retry.
 func (s *State) attachOutdated(d *Delta, now int64, a *Attach) {
 	id := a.Node.ID
-	s.record(d, Record{At: now, Attach: &AttachRecord{Node: a.Node, Holding: stint.Holding{Execution: s.ID()}}})
+	s.record(d, Record{At: now, Attach: &AttachRecord{Node: a.Node, Holding: stint.Holding{Execution: s.ID(), Latest: a.Holding.Latest}}})
 	i, _ := s.nodeIndex(id)
 	s.observe(i, nodeReady)
 	s.nodes[i].called, s.nodes[i].session, s.nodes[i].since = false, a.Session, now

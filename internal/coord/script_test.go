@@ -351,6 +351,8 @@ func (s *script) attach(args []string) {
 			}
 		case "completed":
 			a.Holding.Completed = append(a.Holding.Completed, s.stageOps(value))
+		case "latest":
+			a.Holding.Latest = stint.JobID(s.number(value))
 		case "copies":
 			a.Holding.Copies = append(a.Holding.Copies, s.stageOps(value))
 		case "begun":

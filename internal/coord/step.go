@@ -96,7 +96,7 @@ func (s *State) attach(d *Delta, now int64, a *Attach) {
 	if known && (a.Node.Incarnation < s.nodes[i].incarnation || a.Session < s.nodes[i].session) {
 		return // an older session, or one of an older process; the newer one is what counts
 	}
-	if known && s.nodes[i].outdated || !known && s.renumbered {
+	if known && s.nodes[i].outdated || !known && s.renumbered || !s.resting() && s.isOld(&a.Holding) {
 		s.attachOutdated(d, now, a)
 		return
 	}

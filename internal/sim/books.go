@@ -420,6 +420,10 @@ func each(ops []stint.Range) (list []stint.Range) {
 func (b *books) enterAttach(e *book, a *coord.AttachRecord) {
 	id := a.Node.ID
 	n := e.node(id)
+	if h := &a.Holding; h.Latest > 0 && h.Latest <= e.closed {
+		b.world.count(cameOld)
+		n.outdated = true
+	}
 	if n.outdated {
 		b.startOver(e, n, a)
 		return

@@ -104,6 +104,7 @@ const (
 	resumedRuns
 	resumedElsewhere
 	broughtForLater
+	cameOld
 	resumedAtTime
 	replacedRuns
 	staleEnded
@@ -212,7 +213,7 @@ func (*counters) names() [counted]string {
 		reusedOperations: "operations reused", reusedParts: "parts reused", reusedPacks: "packs reused", reusedSuspended: "reused of one suspended", comparedInputs: "touched input compared",
 		takenBack: "output taken back", committedTooLate: "commit came too late",
 		askedElsewhere: "asked to resume elsewhere", takenAway: "taken from its owner", killedAtSuspend: "server killed at a suspend", endedAtSuspend: "terminated at a suspend", leftSuspended: "left suspended",
-		neverBack: "node never back", staysCut: "link stays cut", peersStay: "peers stay cut off", staysSlow: "node stays slow", resumedElsewhere: "resumed elsewhere", broughtForLater: "brought for a later time",
+		neverBack: "node never back", staysCut: "link stays cut", peersStay: "peers stay cut off", staysSlow: "node stays slow", resumedElsewhere: "resumed elsewhere", broughtForLater: "brought for a later time", cameOld: "attached with what it should have forgotten",
 		suspendedRuns: "executions suspended", resumedRuns: "executions resumed", resumedAtTime: "resume tried at its time", replacedRuns: "taken back", staleEnded: "ended where it was not owned",
 		heldJobs: "jobs suspended", drainedNodes: "nodes drained", nodeAskedToStop: "node asked to stop", interrupted: "operation interrupted",
 		checkpointSaved: "checkpoint saved", checkpointRestored: "checkpoint restored", packWritten: "pack written", packRead: "block read from a pack",

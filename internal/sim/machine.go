@@ -118,6 +118,7 @@ func (m *machine) recover(l *agent.Ledger) {
 		}
 		var completed, bad []stint.StageOps
 		var begun []stint.Begun
+		var latest stint.JobID
 		done := make(map[attempt]bool)
 		for _, r := range m.folder.records(x) {
 			if r.done == nil {
@@ -128,7 +129,7 @@ func (m *machine) recover(l *agent.Ledger) {
 			if b == nil && r.part == nil {
 				continue // it was dropped
 			}
-			completed = addOp(completed, r.grant.Stage, r.op)
+			completed, latest = addOp(completed, r.grant.Stage, r.op), max(latest, r.grant.Job)
 			if b != nil && b.torn {
 				bad = addOp(bad, r.grant.Stage, r.op)
 			}
@@ -138,7 +139,7 @@ func (m *machine) recover(l *agent.Ledger) {
 				begun = append(begun, stint.Begun{Job: r.grant.Job, Ops: stint.Range{From: r.op, To: r.op + 1}})
 			}
 		}
-		l.Restore(x, completed, begun)
+		l.Restore(x, completed, latest, begun)
 		if copies := m.folder.copiesOf(x); copies != nil {
 			l.RestoreCopies(x, copies)
 		}

@@ -144,6 +144,7 @@ func plantedKeeping() []planted {
 		{"numbers that a node has forgotten are waited for", suspend, "		s.nodes[i].gap = true\n", ""},
 		{"numbers that a node has forgotten elsewhere are waited for", apply, "a.Node.Incarnation, 0, s.generation > 0", "a.Node.Incarnation, 0, s.status == stint.Suspended"},
 		{"what was brought here ends under the claim of who had it before", errand, "Error: err, Generation: s.claimed}", "Error: err}"},
+		{"what a copied folder has from before a retry is taken for new", "internal/coord/outdated.go", "return h.Latest > 0 && h.Latest <= s.closed", "return h.Latest > s.lastJob"},
 		{"a late report from before a suspend counts", reports, "		return id > s.closed", "		return true"},
 		{"what an old copy of a folder announces from before a retry counts", reports, "o.job == 0 && id > s.closed)", "o.job == 0)"},
 		{"packs are no sources", sources, "		ops := common(st.packs[p].ops, within)\n		if len(ops) == 0 {", "		ops := common(st.packs[p].ops, within)\n		if len(ops) < 1000 {"},
