@@ -278,7 +278,7 @@ type Holding struct {
 	Execution ExecutionID `json:"execution"`
 	Jobs      []JobID     `json:"jobs,omitempty"`      // jobs accepted in this incarnation, finished or not
 	Completed []StageOps  `json:"completed,omitempty"` // operations in this node's log as completed with their output whole
-	Latest    JobID       `json:"latest,omitempty"`    // highest number of a job in which one of them was completed
+	Latest    JobID       `json:"latest,omitempty"`    // highest number of a job in which this node's log has any completed
 	Begun     []Begun     `json:"begun,omitempty"`     // attempts in the log of earlier incarnations that did not complete
 	Copies    []StageOps  `json:"copies,omitempty"`    // output of operations performed elsewhere that is kept here too, whole
 	LastSeq   uint64      `json:"last_seq"`            // number of the last report made, acknowledged or not

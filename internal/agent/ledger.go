@@ -31,7 +31,7 @@ type account struct {
 	seen      []stint.Range // numbers of the jobs accepted in this incarnation
 	jobs      []*job        // those with operations that are not ended, as accepted
 	completed []stint.StageOps
-	latest    stint.JobID      // highest of the jobs in which these were completed
+	latest    stint.JobID      // highest of the jobs of which the log has completed operations
 	copies    []stint.StageOps // output of operations performed elsewhere that is here too
 	begun     []stint.Begun    // of earlier incarnations, not completed
 	drafts    []*stint.Report  // not yet numbered; the last one is being filled

@@ -15,7 +15,7 @@ import (
 // recovery is what the logs of one execution say.
 type recovery struct {
 	completed []stint.StageOps
-	latest    stint.JobID      // highest of the jobs in which these were completed
+	latest    stint.JobID      // highest of the jobs of which the log has completed operations
 	copies    []stint.StageOps // output of operations performed elsewhere
 	begun     []stint.Begun    // and not completed
 }

@@ -114,8 +114,8 @@ func (s *State) applyAttach(now int64, a *AttachRecord) {
 	}
 	n.status, n.coolUntil = nodeReady, 0
 	if n.incarnation != a.Node.Incarnation {
-		// Who has it since it was suspended may have been told to forget it, here or where
-		// it was between: nobody who had it before knows of that.
+		// A process that this record does not know may have numbered reports and been told
+		// to forget them, by whoever had the execution meanwhile.
 		n.incarnation, n.lastSeq, n.gap = a.Node.Incarnation, 0, s.generation > 0
 		s.void(now, i)
 		for _, b := range a.Holding.Begun {

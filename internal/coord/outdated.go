@@ -11,10 +11,11 @@ import (
 // sent, goes by the old ones and must not be mistaken for anything else. So a
 // node is told to forget the execution when it attaches, and nothing that it says
 // counts until it speaks of a job that it was granted after that.
-
-// So it is with a node that completed all that it has before a suspend or a retry,
-// when it was away. Of a folder that was copied and is used twice one may be in the
-// state from before a retry, and the other have performed the same operations since.
+//
+// The same goes for a node that was away during a suspend or a retry and has only
+// what it completed before. Of a folder that was copied and is used twice, one may be
+// in the state from before a retry, and the other have performed the same operations
+// since.
 
 // isOld reports whether a node has been told, or should have been, to forget what it
 // announces as completed.
@@ -28,6 +29,7 @@ func (s *State) attachOutdated(d *Delta, now int64, a *Attach) {
 	i, _ := s.nodeIndex(id)
 	s.observe(i, nodeReady)
 	s.nodes[i].called, s.nodes[i].session, s.nodes[i].since = false, a.Session, now
+	delete(s.unanswered, i)
 	s.cancel(d, func(f *flight) bool { return f.node == i }) // it drops without a word what it is to forget
 	d.Messages = append(d.Messages, Message{Node: id, Forget: &Forget{}})
 }

@@ -45,7 +45,7 @@ func (s *State) applyReport(now int64, r *stint.Report) {
 }
 
 // isOfNow reports whether a report speaks of a job that was granted since the
-// latest suspend: the node has forgotten what was before.
+// latest suspend or retry: the node has forgotten what was before.
 func (s *State) isOfNow(r *stint.Report) bool {
 	return speaksOf(r, func(id stint.JobID) bool { return id > s.closed })
 }

@@ -182,7 +182,7 @@ type State struct {
 	workLost    float64     // milliseconds, since the suspend began
 	next        ScheduleAsk // how it resumes by itself
 	renumbered  bool        // its input has changed: before, its operations had other numbers
-	closed      stint.JobID // jobs up to this one were before the latest suspend: nothing of them counts any more
+	closed      stint.JobID // jobs up to this one were before the latest suspend or retry: nothing of them counts any more
 	mostNodes   int         // as the latest resume said; 0: as the request says
 	mostSlots   int
 	checkpoints map[opKey]stint.Checkpoint

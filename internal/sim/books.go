@@ -34,7 +34,7 @@ type book struct {
 	order      []stint.NodeID // nodes as they came
 	held       map[stint.JobID]bool
 	closed     stint.JobID // jobs up to this one are of an earlier stint: nothing more is heard of them
-	rested     bool        // it was suspended: nodes were told to forget it
+	rested     bool        // a suspend was begun: nodes may have been told to forget it
 	latest     stint.JobID
 	resumed    uint64         // version of the latest resume
 	terminated bool           // somebody was told that it is being terminated

@@ -45,6 +45,7 @@ func escaped() []string {
 		"a server whose time is over writes the record in storage",
 		"a session of an older process attaches",
 		"an execution ends before the stages that none reads",
+		"numbers that a node has forgotten elsewhere are waited for",
 		"sources are not computed anew",
 		"what few nodes cannot perform is offered to the same ones for ever",
 		"what was undone meanwhile is saved",

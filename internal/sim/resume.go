@@ -361,15 +361,12 @@ func (t *resumption) claim(generation uint64) {
 func (t *resumption) goOn(generation uint64) {
 	ask := t.redo
 	ask.Generation = generation
-	t.here.wish(coord.Event{Resume: &ask}, t.ends)
-}
-
-// ends tells how the try has ended.
-func (t *resumption) ends(err error) {
-	if err == nil {
-		t.server.world.count(resumedRuns)
-	}
-	t.done(err)
+	t.here.wish(coord.Event{Resume: &ask}, func(err error) {
+		if err == nil {
+			t.server.world.count(resumedRuns)
+		}
+		t.done(err)
+	})
 }
 
 // enter makes an execution that came from elsewhere live here: it goes on, or is to
@@ -415,9 +412,9 @@ func (t *resumption) enter(generation uint64) {
 		ask = t.redo
 		ask.Generation = generation
 	}
-	ev := coord.Event{Resume: &ask}
+	ev, counted := coord.Event{Resume: &ask}, fault(resumedRuns)
 	if w.chance(0.3) {
-		w.count(broughtForLater)
+		counted = broughtForLater
 		t.run.scheduled = true
 		if w.chance(0.3) {
 			w.after(w.between(0, 3*second), "terminate", func() { w.terminate(t.run) })
@@ -429,6 +426,7 @@ func (t *resumption) enter(generation uint64) {
 		return
 	}
 	t.stepIn(state, e, ev)
+	w.count(counted)
 	snap, err := wire.Marshal(state.SnapshotAll())
 	w.must(err)
 	e.row = fresh
@@ -447,7 +445,7 @@ func (t *resumption) enter(generation uint64) {
 			t.here.post(input{event: &coord.Event{Attach: &coord.Attach{Node: m.doc, Holding: stint.Holding{Execution: t.run.id}, Session: m.number}}})
 		}
 	}
-	t.ends(nil)
+	t.done(nil)
 }
 
 // replace puts what came from elsewhere in the place of what this service had.
@@ -468,7 +466,7 @@ func (t *resumption) replace(fresh *row) {
 	old.book.row = old
 	w.count(replacedRuns)
 	d.drop(&flight{})
-	t.ends(nil)
+	t.done(nil)
 }
 
 // watchSchedule resumes executions at their time.

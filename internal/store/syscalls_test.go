@@ -316,7 +316,7 @@ func trace(t *testing.T, inject string, env ...string) *traced {
 	if inject != "" {
 		args = append(args, "-e", "inject="+inject)
 	}
-	if !strings.Contains(inject, "signal=") { // with which it injects no signals; the writer stops at these calls alone
+	if !strings.Contains(inject, "signal=") { // strace cannot inject one with the filter, which has the writer stop at these calls alone
 		args = append(args, "--seccomp-bpf")
 	}
 	self, err := os.Executable()
