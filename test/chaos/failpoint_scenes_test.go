@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -346,11 +347,17 @@ func (s *stage) halfway(output string) (id stint.ExecutionID, want string) {
 	r, want := s.simulation(output)
 	id = s.submit("simulation", r)
 	s.completed(id, 1)
+	s.midst()
+	return id, want
+}
+
+// midst waits until an operation of the simulation has begun.
+func (s *stage) midst() {
+	s.t.Helper()
 	s.wait("an operation in its midst", func() bool {
 		found, _ := filepath.Glob(s.path("begun.[23]"))
 		return len(found) > 0
 	})
-	return id, want
 }
 
 // suspend suspends an execution and waits until it is.
@@ -548,8 +555,14 @@ func playAndBack(s *stage) {
 	s.rest()
 	s.data = s.path("elsewhere")
 	s.serve(1)
+	begun, _ := filepath.Glob(s.path("begun.[23]"))
+	for _, path := range begun {
+		if err := os.Remove(path); err != nil {
+			s.t.Fatal(err)
+		}
+	}
 	s.resume(id, stint.ResumeRequest{From: home + "/storage"})
-	s.until(id, stint.InProgress)
+	s.midst()
 	s.suspend(id)
 	s.rest()
 	s.data, s.promises = home, newPromises() // here it is known as it was when it left
@@ -603,8 +616,8 @@ func playFewer(s *stage) {
 	s.serve(1)
 	agent := filepath.Join(s.data, "agents", "2")
 	s.await("the second agent to be drained", func(ctx context.Context, c *client.Client) (bool, error) {
-		_, err := c.Nodes(ctx)
-		return exists(agent+".retiring") || !exists(agent), err
+		nodes, err := c.Nodes(ctx)
+		return !exists(agent) || slices.ContainsFunc(nodes, func(n stint.Node) bool { return n.Status == stint.NodeDraining }), err
 	})
 	s.rest()
 	s.serve(2)
