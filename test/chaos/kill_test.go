@@ -364,7 +364,16 @@ func (s *storm) checkEnd() {
 	for _, again := range s.again(s.ledger) {
 		s.t.Error(again)
 	}
-	s.wait("an empty storage", func() bool { return len(s.staged()) == 0 })
+	var left []string
+	defer func() {
+		for _, path := range left {
+			s.t.Logf("left behind: %s: %s", path, s.tree(path))
+		}
+	}()
+	s.wait("an empty storage", func() bool {
+		left = s.staged()
+		return len(left) == 0
+	})
 	s.stop(s.up)
 	if code := s.up.cmd.ProcessState.ExitCode(); code != 0 {
 		s.t.Errorf("up: exit code %d\n%s", code, s.up.err)
