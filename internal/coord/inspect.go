@@ -20,8 +20,12 @@ type Lodging struct {
 }
 
 // EachLodging visits the completed operations whose output is on nodes, and will be
-// read or would be by a retry.
+// read or would be by a retry. Of an execution that has come to its end, or is about
+// to, nothing will: nodes are told to forget it before its end is settled.
 func (s *State) EachLodging(visit func(Lodging)) {
+	if s.over() {
+		return
+	}
 	for k := range s.stages {
 		if !s.keepsBlocks(k) {
 			continue

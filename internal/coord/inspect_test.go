@@ -74,4 +74,15 @@ func TestLodgingsAreWhereNeededOutputLies(t *testing.T) {
 	if len(found) != 2 || found[0].Op != 1 || found[0].Nodes[0] != nodeID("n1") || found[0].Packs != nil || found[1].Op != 2 || found[1].Packs[0] != "p" {
 		t.Errorf("%+v", found)
 	}
+
+	for _, end := range []Event{{At: 1012, Terminate: true}, {At: 1012, Report: &stint.Report{
+		Node: nodeID("n1"), Incarnation: 1, Seq: 2,
+		Failures: []stint.Failure{{Job: s.lastJob, Op: 0, Error: &stint.Error{Code: stint.Invalid, Message: "no"}}},
+	}}} {
+		over := grantedState(t)
+		if over.Step(end); over.Status() == stint.InProgress || over.Settled() {
+			t.Fatalf("it is %s", over.Status())
+		}
+		over.EachLodging(func(l Lodging) { t.Errorf("%s, and needs %+v", over.Status(), l) })
+	}
 }
