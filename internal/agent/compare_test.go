@@ -116,11 +116,7 @@ func TestTheLaterOfTwoBlocksIsRecovered(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w := block.NewWriter(data, id, block.SegmentSize)
-			if err := w.Begin(); err != nil {
-				t.Fatal(err)
-			}
-			idx := must(w.Commit())(t)
+			idx := oneByte(t, block.NewWriter(data, id, block.SegmentSize))
 			done := &worker.DoneRecord{Job: stint.JobID(segment), Op: stint.OpDone{Op: 7, End: 1000}, Block: &idx}
 			if segment == laterIn {
 				done.Op.End = 2000
@@ -138,4 +134,16 @@ func TestTheLaterOfTwoBlocksIsRecovered(t *testing.T) {
 		equal(t, "completed", r.completed, []stint.StageOps{{Ops: []stint.Range{ops(7, 8)}}})
 		equal(t, "segment", must(store.Index(execX, 0, 7))(t).Segment, laterIn)
 	}
+}
+
+// oneByte writes a block of one byte.
+func oneByte(t *testing.T, w *block.Writer) block.Index {
+	t.Helper()
+	if err := w.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := must(w.Partition(0))(t).Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	return must(w.Commit())(t)
 }

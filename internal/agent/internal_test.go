@@ -257,8 +257,13 @@ func TestRecoveryReadsWhatCompletedAndWhatHadBegun(t *testing.T) {
 	r := must(recoverExecution(store, execX))(t)
 	equal(t, "completed", r.completed, []stint.StageOps{{Stage: 2, Ops: []stint.Range{ops(0, 1)}}})
 	equal(t, "begun", r.begun, []stint.Begun{{Job: 4, Ops: ops(1, 2)}, {Job: 4, Ops: ops(2, 3)}, {Job: 5, Ops: ops(0, 1)}})
-	if _, _, _, err := store.Open(execX, 2, 0, 7); err != nil {
-		t.Errorf("an operation that wrote nothing has an empty block: %v", err)
+	if err := os.Remove(data.Name()); err != nil { // as if a process had died between log and segment
+		t.Fatal(err)
+	}
+	r, bad, err := recoverWhole(t.Context(), store, execX, true, slog.New(slog.DiscardHandler))
+	equal(t, "completed without the segment", r.completed, []stint.StageOps{{Stage: 2, Ops: []stint.Range{ops(0, 1)}}})
+	if _, _, _, openErr := store.Open(execX, 2, 0, 7); len(bad) > 0 || err != nil || openErr != nil {
+		t.Errorf("an operation that wrote nothing has an empty block: %v, %v, %v", bad, err, openErr)
 	}
 }
 

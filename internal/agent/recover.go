@@ -137,15 +137,14 @@ func countStages(sets []stint.StageOps) int {
 	return n
 }
 
-// addBlock enters the block of a completed operation. One that wrote nothing,
-// and no part, has an empty block in the first segment: it is here, and there is
-// nothing to read.
+// addBlock enters the block of a completed operation. One that wrote nothing, and no
+// part, has an empty block: it is here, and there is nothing to read.
 func addBlock(store *block.Store, x stint.ExecutionID, d *worker.DoneRecord) error {
 	switch {
 	case d.Block != nil:
 		return store.Add(x, d.Stage, d.Op.Op, *d.Block)
 	case d.Part == nil:
-		return store.Add(x, d.Stage, d.Op.Op, block.Index{Segment: 1})
+		return store.Add(x, d.Stage, d.Op.Op, block.Index{})
 	}
 	return nil
 }

@@ -407,10 +407,7 @@ func TestDroppedBlocksGoWhenTheRoomIsWantedAndAreNotAnnouncedAnyMore(t *testing.
 	}
 	t.Cleanup(func() { _, _ = data.Close(), log.Close() })
 	w := block.NewWriter(data, id, block.SegmentSize) // it is full with the first block
-	if err := w.Begin(); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.store.Add(execX, 0, 1, must(w.Commit())(t)); err != nil {
+	if err := l.store.Add(execX, 0, 1, oneByte(t, w)); err != nil {
 		t.Fatal(err)
 	}
 	one := []stint.StageOps{{Ops: []stint.Range{ops(1, 2)}}}

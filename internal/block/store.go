@@ -189,8 +189,10 @@ func (s *Store) segmentIDs(x stint.ExecutionID, suffix string) ([]uint32, error)
 
 // Add records that the output of an operation is the block that idx says; it
 // replaces an earlier one. A block that is condemned is passed over: the
-// one before it, of another attempt or another node, may be whole. Errors have code Invalid if the index contradicts
-// itself, and NotFound if its segment never was.
+// one before it, of another attempt or another node, may be whole. A block without
+// bytes is kept as one of no segment: it is whole whatever becomes of the files. Errors
+// have code Invalid if the index contradicts itself, and NotFound if the execution is
+// not here, or the segment never was.
 func (s *Store) Add(x stint.ExecutionID, stage int, op uint32, idx Index) error {
 	if err := idx.check(); err != nil {
 		return fmt.Errorf("add block of operation %d of stage %d: %w", op, stage, err)
@@ -198,7 +200,10 @@ func (s *Store) Add(x stint.ExecutionID, stage int, op uint32, idx Index) error 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.executions[x]
-	if e == nil || idx.Segment < 1 || idx.Segment > e.segments {
+	if idx.Length == 0 {
+		idx.Segment, idx.Offset = 0, 0
+	}
+	if e == nil || idx.Segment > e.segments || idx.Segment < 1 && idx.Length > 0 {
 		return stint.Errorf(stint.NotFound, "execution %.80q has no segment %d here", x, idx.Segment)
 	}
 	if idx.Length > 0 && e.condemned[condemned{Stage: stage, Op: op, Segment: idx.Segment, Offset: idx.Offset}] {
@@ -215,9 +220,9 @@ func (s *Store) Add(x stint.ExecutionID, stage int, op uint32, idx Index) error 
 
 // Open returns the bytes of one partition of the output of an operation, the
 // number of records in them and their XXH3-64. A block without bytes in that
-// partition gives an empty reader; no block is an error with code NotFound. The
-// reader's Outer is the segment's *os.File: it belongs to the store, may be
-// passed to another process, must not be closed, and reads fail once the
+// partition gives an empty reader; no block is an error with code NotFound. If it has
+// bytes at all, the reader's Outer is the segment's *os.File: it belongs to the store,
+// may be passed to another process, must not be closed, and reads fail once the
 // execution is removed.
 func (s *Store) Open(x stint.ExecutionID, stage int, op, partition uint32) (r *io.SectionReader, records int64, sum uint64, err error) {
 	s.mu.RLock()
@@ -232,6 +237,9 @@ func (s *Store) Open(x stint.ExecutionID, stage int, op, partition uint32) (r *i
 	s.mu.RUnlock()
 	if !ok {
 		part.Records, part.Length, part.Offset, part.Sum = 0, 0, 0, sumOfNothing
+	}
+	if segment == 0 {
+		return nothing(), part.Records, part.Sum, nil
 	}
 	if file == nil {
 		if file, err = s.openSegment(x, segment); err != nil {
@@ -248,12 +256,18 @@ func (s *Store) OpenWhole(x stint.ExecutionID, stage int, op uint32) (*io.Sectio
 	if err != nil {
 		return nil, Index{}, err
 	}
+	if idx.Segment == 0 {
+		return nothing(), idx, nil
+	}
 	file, err := s.openSegment(x, idx.Segment)
 	if err != nil {
 		return nil, Index{}, err
 	}
 	return io.NewSectionReader(file, idx.Offset, idx.Length), idx, nil
 }
+
+// nothing reads a block without bytes.
+func nothing() *io.SectionReader { return io.NewSectionReader(strings.NewReader(""), 0, 0) }
 
 const sumOfNothing = 0x2d06800538d394c2 // XXH3-64 of no bytes
 

@@ -120,6 +120,45 @@ func TestPartitionsAreReadAsTheyWereWritten(t *testing.T) {
 	}
 }
 
+// The segment of a block without bytes may never have been made, since a process died
+// before that, or have been removed.
+func TestABlockWithoutBytesIsWholeWhateverBecomesOfTheSegments(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openStore(t, dir)
+	s.full = 63
+	data := fill(t, s, exec1, 0, 0, 1)
+	for op, idx := range []Index{{}, {Segment: 1}, {Segment: 1, Offset: 63}} {
+		if err := s.Add(exec1, 1, uint32(op), idx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	removed, err := s.RemoveSegments(exec1, []stint.StageOps{{Stage: 0, Ops: []stint.Range{ops(0, 1)}}, {Stage: 1, Ops: []stint.Range{ops(0, 1)}}})
+	if len(removed) != 1 || removed[0].Stage != 0 || err != nil {
+		t.Error(removed, err)
+	}
+	if _, err := os.Stat(data.Name()); err == nil {
+		t.Fatal("the segment is left")
+	}
+	if bad, err := s.Verify(t.Context(), exec1, true); bad != nil || err != nil {
+		t.Error(bad, err)
+	}
+	if bad, absent, _, err := s.Check(t.Context(), exec1, 1, []stint.Range{ops(0, 3)}); bad != nil || absent != nil || err != nil {
+		t.Error(bad, absent, err)
+	}
+	for op := range uint32(3) {
+		if r, records, sum, err := s.Open(exec1, 1, op, 4); err != nil || r.Size() != 0 || records != 0 || sum != sumOfNothing {
+			t.Errorf("operation %d: %d records, %x, %v", op, records, sum, err)
+		}
+		if r, idx, err := s.OpenWhole(exec1, 1, op); err != nil || r.Size() != 0 || idx.Length != 0 {
+			t.Errorf("operation %d: %+v, %v", op, idx, err)
+		}
+	}
+	if err := s.Add(exec2, 1, 0, Index{}); stint.CodeOf(err) != stint.NotFound {
+		t.Error(err)
+	}
+}
+
 func TestCompletedOperationsAreRanges(t *testing.T) {
 	t.Parallel()
 	s := openStore(t, t.TempDir())

@@ -50,10 +50,13 @@ func (v *verifier) whole(ctx context.Context, stage int, op uint32) bool {
 	if err != nil {
 		return true // removed since
 	}
+	if idx.Segment == 0 {
+		return true
+	}
 	if idx.Offset+idx.Length > v.size(idx.Segment) {
 		return false
 	}
-	if !v.deep || idx.Length == 0 {
+	if !v.deep {
 		return true
 	}
 	return v.sums(ctx, idx)

@@ -177,7 +177,7 @@ func enter(store *block.Store, x stint.ExecutionID, d *worker.DoneRecord, ended 
 	case d.Block != nil:
 		return store.Add(x, d.Stage, d.Op.Op, *d.Block)
 	case d.Part == nil:
-		return store.Add(x, d.Stage, d.Op.Op, block.Index{Segment: 1})
+		return store.Add(x, d.Stage, d.Op.Op, block.Index{})
 	}
 	return nil
 }
