@@ -219,14 +219,22 @@ func (s *site) killOne(up *running, args []string, r *rand.Rand) *running {
 	return up
 }
 
-// await waits until an execution is completed.
+// await waits until an execution is completed. If it never is, the log says what the
+// service says of it.
 func (s *site) await(id string) {
 	s.t.Helper()
+	completed := false
+	defer func() {
+		if !completed {
+			s.t.Logf("%s%s", s.run("show", id).out, s.run("explain", id).out)
+		}
+	}()
 	s.wait("the end of "+id, func() bool {
 		x := s.execution("show", id)
 		if x.Status.Final() && x.Status != stint.Completed {
 			s.t.Fatalf("%s is %s: %s", id, x.Status, x.Reason())
 		}
-		return x.Status == stint.Completed
+		completed = x.Status == stint.Completed
+		return completed
 	})
 }

@@ -105,10 +105,12 @@ func mapReduce(name string, mapper, reducer stint.Action) stint.Program {
 	}}
 }
 
+// streaming leaves out some lines: those of its first operation, which has no output.
 func (l *load) streaming(name string, replication int) *shape {
 	in, lines := l.pairs(name + ".txt")
+	l.write(name+".txt", strings.Repeat("# left out.\n", 3)+l.read(in))
 	return &shape{name: name, want: sorted(lines...), request: stint.Request{
-		Program: mapReduce(name, l.ledger.step("0.02", "cat"), l.ledger.step("0.02", "cat")),
+		Program: mapReduce(name, l.ledger.step("0.02", "sed", "/^#/d"), l.ledger.step("0.02", "cat")),
 		Inputs:  []string{in}, SubsetSize: 36, Replication: replication,
 	}}
 }
