@@ -5,9 +5,9 @@ package block
 // partitions without bytes are left out.
 type Index struct {
 	_struct struct{} `codec:",toarray"` //nolint:unused // tells the encoder to write an array
-	Segment uint32 // of a block without bytes any, also 0: it lies nowhere
-	Offset  int64  // of the block in the segment
-	Length  int64  // bytes
+	Segment uint32   // of a block without bytes any, also 0: it lies nowhere
+	Offset  int64    // of the block in the segment
+	Length  int64    // bytes
 	Parts   []PartIndex
 }
 
