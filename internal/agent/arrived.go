@@ -19,7 +19,13 @@ type arrived struct{ message link.ServerMessage }
 func (a *arrived) apply(l *loop, now time.Time) {
 	m := a.message
 	if x := subjectOf(m); x != "" {
-		if e := l.executions[x]; e != nil && e.forgotten != nil {
+		e := l.executions[x]
+		if (e == nil || e.forgotten == nil) && l.cache.has(x) { // it is retried: what is here of it is from before
+			l.keepBlocks(x, 0)
+			l.forget(x, true)
+			e = l.executions[x]
+		}
+		if e != nil && e.forgotten != nil {
 			e.forgotten.later = append(e.forgotten.later, m)
 			return
 		}
@@ -85,7 +91,6 @@ func subjectOf(m link.ServerMessage) stint.ExecutionID {
 func (l *loop) learn(spec *stint.Spec) {
 	e := l.execution(spec.Execution)
 	e.spec = spec
-	l.cache.reopen(e.id)
 	if err := os.MkdirAll(l.folder.work(e.id), 0o700); err != nil {
 		l.logger.Error("work folder not made", "execution", e.id, "err", err)
 	}
@@ -234,6 +239,7 @@ type removed struct {
 func (r *removed) apply(l *loop, now time.Time) {
 	if r.err != nil {
 		l.logger.Error("execution not removed", "execution", r.execution, "err", r.err)
+		l.cache.release(r.execution)
 	}
 	later := l.executions[r.execution].forgotten.later
 	delete(l.executions, r.execution)

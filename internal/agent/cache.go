@@ -151,15 +151,24 @@ func (c *cache) restore(x stint.ExecutionID) (bool, error) {
 	return true, nil
 }
 
-// reopen takes an execution out of the cache: it is performed here again.
-func (c *cache) reopen(x stint.ExecutionID) {
+// has reports whether blocks of an execution are cache.
+func (c *cache) has(x stint.ExecutionID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.kept[x]
+	return ok
+}
+
+// release takes out of the cache what could not be removed: if the execution is
+// performed here again, what it completes must not be taken for cache.
+func (c *cache) release(x stint.ExecutionID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ok := c.kept[x]; !ok {
 		return
 	}
 	delete(c.kept, x)
-	if err := os.Remove(c.mark(x)); err != nil {
+	if err := os.Remove(c.mark(x)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.logger.Error("mark of cache not removed", "execution", x, "err", err)
 	}
 }

@@ -381,18 +381,21 @@ func TestBlocksOfAnExecutionThatEndedAreKeptServedAndNotAnnounced(t *testing.T) 
 	eventually(t, "the work folder to go", func() bool { _, err := os.Stat(filepath.Join(dir, "work", string(execX))); return err != nil })
 	equal(t, "held", inventory(), held)
 	stop()
-	a, _ = s.start(t, nodeA, dir, 1)
+	a, stop = s.start(t, nodeA, dir, 1)
 	equal(t, "holdings", len(a.hello.Holdings), 0)
 	equal(t, "held after a restart", inventory(), held)
 	again := newWords(t, a, execY)
 	origin := stint.Source{Node: nodeA, Address: a.hello.Address, Ops: []stint.Range{ops(0, 4)}, Origin: &stint.Origin{Execution: execX}}
 	equal(t, "words", again.sum(t, a, stint.Grant{Sources: []stint.Source{origin}}), counted(500))
 
-	// It is performed again: its blocks are an execution's.
+	// It is performed again: what was here is of before, and what is here then no cache.
 	w.count(t, a, 2, ops(0, 1))
 	if _, err := os.Stat(filepath.Join(dir, "blocks", string(execX), keepMark)); err == nil {
 		t.Error("the blocks of a live execution are marked as cache")
 	}
+	stop()
+	a, _ = s.start(t, nodeA, dir, 1)
+	equal(t, "holdings after that", a.hello.Holdings[0], stint.Holding{Execution: execX, Completed: []stint.StageOps{{Ops: []stint.Range{ops(0, 1)}}}, Latest: 2})
 	a.send(t, link.ServerMessage{Forget: &link.Forget{Execution: execX}})
 	eventually(t, "the blocks to go", func() bool { _, err := os.Stat(filepath.Join(dir, "blocks", string(execX))); return err != nil })
 	equal(t, "held at last", len(inventory()), 0)

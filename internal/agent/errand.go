@@ -63,11 +63,9 @@ func (*errands) start(l *loop, e stint.Errand) {
 		l.tasks.start(task)
 		return
 	}
-	if done.execution = l.execution(e.Execution); done.execution.forgotten == nil {
-		l.cache.reopen(e.Execution)
-		if e.Kind == stint.ErrandCopy { // a node that attaches meanwhile says so, and is told to forget what is over
-			l.ledger.AddCopies(e.Execution, e.Stage, nil)
-		}
+	done.execution = l.execution(e.Execution)
+	if done.execution.forgotten == nil && e.Kind == stint.ErrandCopy { // a node that attaches meanwhile says so, and is told to forget what is over
+		l.ledger.AddCopies(e.Execution, e.Stage, nil)
 	}
 	done.execution.task(task)
 }

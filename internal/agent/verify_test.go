@@ -430,7 +430,7 @@ func TestBlocksOfLiveExecutionsDoNotOutlive(t *testing.T) {
 	if err := l.cache.keep(execX, kept{Until: 5000}); err != nil || len(l.cache.kept) != 1 {
 		t.Fatal(err, l.cache.kept)
 	}
-	l.cache.reopen(execX)
+	l.cache.release(execX)
 	if _, err := os.Stat(l.cache.mark(execX)); err == nil || len(l.cache.kept) != 0 {
 		t.Error("what is performed again is cache")
 	}

@@ -62,8 +62,13 @@ func (f *folder) isKept(x stint.ExecutionID) bool {
 	return kept
 }
 
-// reopen takes an execution out of the cache: it is performed here again.
-func (f *folder) reopen(x stint.ExecutionID) { delete(f.kept, x) }
+// reopen removes what is cache of an execution that is performed here again: it is of
+// before.
+func (f *folder) reopen(x stint.ExecutionID) {
+	if f.isKept(x) {
+		f.remove(x)
+	}
+}
 
 // evict has a node remove the oldest of its cache, as if its disk were short.
 func (w *world) evict() bool {
