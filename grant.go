@@ -324,6 +324,7 @@ type Errand struct {
 	// Generation is the ownership under which a commit or clear is done: with a
 	// higher one in storage it is refused as owned_elsewhere, or waits if the same
 	// service has claimed that, see [ErrandResult.Claimed]. 0: nothing was saved.
+	// Probe: of an execution that is suspended; without any claim it is over.
 	Generation uint64 `json:"generation,omitempty"`
 	// Stint is the number of the stint of the execution that a commit brings to its
 	// end: it replaces what an earlier one has left and nothing of a later one. A clear

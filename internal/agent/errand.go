@@ -120,7 +120,7 @@ func (s *site) errand(ctx context.Context, e stint.Errand, storage *object.Stora
 	case stint.ErrandList:
 		err = list(ctx, s.agent.Access, e, storage, &result)
 	case stint.ErrandProbe:
-		err = s.agent.Access.Probe(ctx, e.Output, e.Execution, e.Overwrite)
+		err = s.probe(ctx, e)
 	case stint.ErrandCommit:
 		result.Bytes, err = s.commit(ctx, e)
 	case stint.ErrandClear:

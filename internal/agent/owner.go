@@ -200,6 +200,29 @@ func (o ownership) say(ctx context.Context, key string, word []byte) error {
 	return nil
 }
 
+// probe tries what a commit will do. One for a suspended execution may come late, when
+// that has gone on without it and come to its end: nobody else would remove then what
+// the probe has made. Of what is suspended there is a claim, up to its end.
+func (s *site) probe(ctx context.Context, e stint.Errand) error {
+	err := s.agent.Access.Probe(ctx, e.Output, e.Execution, e.Overwrite)
+	if err != nil || e.Generation == 0 {
+		return err
+	}
+	storage, err := s.storages.open(ctx, e.Storage)
+	if err != nil {
+		return unavailable(err)
+	}
+	o, err := readOwnership(ctx, storage, e)
+	if err != nil {
+		return unavailable(err)
+	}
+	if o.ended == nil && o.highest > 0 {
+		return nil
+	}
+	over := stint.Errorf(stint.Conflict, "execution %s has come to its end: nothing is left of generation %d", e.Execution, e.Generation)
+	return errors.Join(over, s.agent.Access.Clear(ctx, e.Output, object.Turn{Execution: e.Execution}))
+}
+
 // commit gives the chosen parts their names. Saved state goes away with the last
 // reason to resume: not while something is missing that may be retried.
 func (s *site) commit(ctx context.Context, e stint.Errand) (int64, error) {

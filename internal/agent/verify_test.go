@@ -282,6 +282,40 @@ func TestOnlyTheOwnerCommitsAndClears(t *testing.T) {
 	}
 }
 
+func TestAProbeThatComesWhenItsExecutionIsOverLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	saved := filepath.Join(must(object.Path(s.storage))(t), "saved", string(execX))
+	a, _ := s.start(t, nodeA, t.TempDir(), 1)
+	output := filepath.Join(t.TempDir(), "out")
+	probe := func(n int) *stint.Error {
+		return a.errand(t, stint.Errand{ID: fmt.Sprint("p", n), Kind: stint.ErrandProbe, Execution: execX, Output: output, Generation: 1}).Error
+	}
+	if err := os.MkdirAll(saved, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	writeText(t, filepath.Join(saved, "owner-000001"), `{"generation":1}`)
+	if err := probe(1); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(output, "_stint", string(execX))); err != nil {
+		t.Errorf("suspended: %v", err)
+	}
+	writeText(t, filepath.Join(saved, "ended"), `{"status":"completed"}`)
+	for n := range 2 {
+		err := probe(2 + n)
+		if err == nil || err.Code != stint.Conflict || !strings.Contains(err.Message, "has come to its end") {
+			t.Errorf("%v", err)
+		}
+		if _, err := os.Stat(output); err == nil {
+			t.Error("the probe has left something")
+		}
+		if err := os.RemoveAll(saved); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestAHigherClaimOfTheSameServiceIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	s := newService(t)

@@ -360,6 +360,7 @@ func (s *State) tooSoon(now int64, i uint16, k, ops int) bool {
 
 func (s *State) beginSave(d *Delta, now int64, i uint16, k int, ops []stint.Range) {
 	name := s.choreName()
+	s.savesAsked = true
 	s.fly(d, now, flight{id: fmt.Sprintf("%s/save-%s", s.ID(), name), kind: stint.ErrandSave, stage: k, node: i, ops: ops}, stint.Errand{
 		Prefix: fmt.Sprintf("saved/%s/pack-%s", s.ID(), name),
 	})

@@ -154,7 +154,11 @@ func (s *State) advance(d *Delta, now int64) {
 		return
 	}
 	if s.allDone() {
-		s.cancelStranded(d)
+		if s.endsWithErrors() {
+			s.cancelStranded(d)
+		} else {
+			s.cancelAll(d) // nobody needs it any more: it would come when the rest is removed
+		}
 		if s.status == stint.Suspending {
 			s.cancelAll(d)
 			s.record(d, Record{At: now, Status: &StatusRecord{Status: stint.InProgress, Nodes: s.mostNodes, Slots: s.mostSlots}})

@@ -58,6 +58,13 @@ func (s *State) lodging(k int, n uint32) Lodging {
 	return l
 }
 
+// MayComeLate reports whether nodes may be putting something of the execution into
+// long-term storage, as far as this owner knows: one that does not hear in time that
+// the execution is over goes on with it.
+func (s *State) MayComeLate() bool {
+	return s.savesAsked || s.generation > 0 || s.stopBy > 0 || len(s.checkpoints) > 0 || s.request.Save == stint.SaveContinuous || len(s.AllPacks()) > 0
+}
+
 // AllPacks returns every pack that the state knows of, wanted or not.
 func (s *State) AllPacks() []stint.Pack {
 	var out []stint.Pack

@@ -65,6 +65,29 @@ func TestLookingForFaultsLeavesWhatIsToBeWritten(t *testing.T) {
 	}
 }
 
+func TestWhatSavesMayComeLate(t *testing.T) {
+	t.Parallel()
+	if grantedState(t).MayComeLate() {
+		t.Error("nobody was asked to save anything")
+	}
+	for name, change := range map[string]func(s *State){
+		"saved as it goes along": func(s *State) { s.request.Save = stint.SaveContinuous },
+		"in a pack": func(s *State) {
+			s.Apply(Record{At: 1011, Saved: &SavedRecord{Packs: []stint.Pack{{Key: "p", Ops: []stint.Range{{From: 2, To: 3}}}}, Ops: []stint.Range{{From: 2, To: 3}}}})
+		},
+		"suspending": func(s *State) { s.Step(Event{At: 1011, Suspend: &SuspendAsk{}}) },
+		"drained": func(s *State) {
+			s.Step(Event{At: 1011, Drain: &DrainAsk{Node: nodeID("n1")}})
+			s.Step(Event{At: 2011})
+		},
+	} {
+		s := grantedState(t)
+		if change(s); !s.MayComeLate() {
+			t.Errorf("%s: nothing is looked for", name)
+		}
+	}
+}
+
 func TestLodgingsAreWhereNeededOutputLies(t *testing.T) {
 	t.Parallel()
 	s := grantedState(t)

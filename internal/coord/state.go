@@ -196,6 +196,7 @@ type State struct {
 type volatile struct {
 	loaded      int64 // when this owner began, or the first event
 	made        int   // errands, for their names
+	savesAsked  bool  // some of them save
 	flights     []flight
 	unanswered  map[uint16]int // errands in a row that a node did not answer in time
 	chores      *chores        // what there is to save and to copy; nil: to be found out

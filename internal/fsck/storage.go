@@ -122,7 +122,7 @@ func (l *look) lookAtSaved(ctx context.Context, s *subject) (whole func(key stri
 	}
 	status := s.state.Status()
 	if s.state.Settled() && status != stint.CompletedErrors {
-		if len(saved.keys) > 0 && !saved.ended && saved.last.ours {
+		if latest, claimed := saved.latest(); len(saved.keys) > 0 && !saved.ended && (latest.ours || !claimed) {
 			l.find(SavedLeft, s.id, s.home.at("saved/"+string(s.id)), "%s is over, and %d objects of its saved state are there", s.id, len(saved.keys))
 		}
 		return whole, nil

@@ -16,7 +16,7 @@ import (
 
 const (
 	openName  = "_staging" // says that the execution may stage parts
-	probeName = "_probe"
+	probeName = "_probe"   // what takes, in a probe, the way of a part
 )
 
 // outputPrefix is the place of one execution's output in a bucket: a [place]. The

@@ -66,6 +66,9 @@ func (o outputFolder) clearStaging(ctx context.Context, undo Turn) error {
 	if err := o.clearReopened(ctx); err != nil {
 		return err
 	}
+	if err := os.Remove(o.path(stagingName + probeName)); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a probe that died
+		return failure(err, "remove file %q", o.path(stagingName+probeName))
+	}
 	return o.removeStaging()
 }
 

@@ -23,6 +23,8 @@ func fileCode(err error) stint.Code {
 		return stint.NotFound
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return stint.Denied
+	case errors.Is(err, syscall.ENOTEMPTY): // somebody has put something there while it was removed; it is an ErrExist, too
+		return stint.Unavailable
 	case errors.Is(err, fs.ErrExist):
 		return stint.Conflict
 	case isAny(err, syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP, syscall.ENAMETOOLONG, syscall.EXDEV, syscall.EINVAL):

@@ -43,6 +43,9 @@ func (s folderStorage) put(ctx context.Context, key string, r io.Reader) error {
 	if err != nil {
 		return failure(err, "put %s", key)
 	}
+	if err := checkWanted(ctx, "put", key); err != nil { // to sync it may have taken long
+		return errors.Join(err, os.Remove(temp))
+	}
 	return s.publish(temp, path, key)
 }
 

@@ -168,8 +168,7 @@ func (o outputFolder) removeEmptyRoot() error {
 }
 
 func (o outputFolder) writeProbe() error {
-	const name = "_probe"
-	inside, outside := o.staged(name), o.path(stagingName+name)
+	inside, outside := o.staged(probeName), o.path(stagingName+probeName)
 	for _, left := range []string{inside, outside} { // by a probe that died
 		if err := os.Remove(left); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return failure(err, "remove file %q", left)

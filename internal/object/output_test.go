@@ -362,6 +362,27 @@ func TestCommitGoesOnFromHalfWrittenFiles(t *testing.T) {
 	checkOutput(t, dir, ours, "one\n", "two\n")
 }
 
+func TestClearingRemovesWhatAProbeThatDiedHasLeft(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "out")
+	if err := new(Access).Probe(t.Context(), dir, ours, false); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "_stint_probe"), "stint\n")
+	if err := new(Access).Clear(t.Context(), dir, Turn{Execution: ours}); err != nil || exists(dir) {
+		t.Errorf("%v; the folder is there: %t", err, exists(dir))
+	}
+}
+
+func TestWhatComesIntoAFolderWhileItIsRemovedIsNoConflict(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "some"), "")
+	if code := fileCode(os.Remove(dir)); code != stint.Unavailable {
+		t.Errorf("%s", code)
+	}
+}
+
 func TestCommitRefusesPartsThatAreNotAsReported(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -55,26 +55,39 @@ func (s *Server) discard(ctx context.Context, entry store.Entry) {
 // and nobody else would remove what it leaves. That it waits is logged once.
 func (s *Server) clearDraft(ctx context.Context, d store.Draft) error {
 	log := s.Logger.With("execution", string(d.Execution), "path", d.Output)
+	tried, err := s.againAndAgain(ctx, func() error { return s.clearOnce(ctx, d) }, func(err error) {
+		log.WarnContext(ctx, "staging folder of a submission that came to nothing is not removed: nodes are asked again until one has", "err", err)
+	})
+	if !tried {
+		return nil // the next server does it
+	}
+	if err != nil {
+		log.WarnContext(ctx, "staging folder left behind", "err", err)
+	}
+	s.forgetDraft(ctx, d)
+	return nil
+}
+
+// againAndAgain removes something at once, and then later and later, until a node that
+// was silent all the while would be lost: what that does, it has done by then. It
+// returns how it went the last time; false: ctx ended before. The first failure is told.
+func (s *Server) againAndAgain(ctx context.Context, remove func() error, failed func(error)) (tried bool, err error) {
 	begun, failures := time.Now(), 0
 	for {
 		pause := max(time.Since(begun), link.Backoff(1, 1))
-		err := s.clearOnce(ctx, d)
+		err := remove()
 		if time.Since(begun) >= s.fleet.lostAfter && !mayPass(err) {
-			if err != nil {
-				log.WarnContext(ctx, "staging folder left behind", "err", err)
-			}
-			s.forgetDraft(ctx, d)
-			return nil
+			return true, err
 		}
 		if err != nil {
 			failures++
 			pause = link.Backoff(failures, 1)
 		}
 		if err != nil && failures == 1 && ctx.Err() == nil {
-			log.WarnContext(ctx, "staging folder of a submission that came to nothing is not removed: nodes are asked again until one has", "err", err)
+			failed(err)
 		}
 		if !waited(ctx, pause) {
-			return nil // the next server does it
+			return false, err
 		}
 	}
 }

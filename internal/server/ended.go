@@ -91,7 +91,7 @@ const (
 )
 
 // watchEnded removes from the service's own storage, from time to time, what was
-// kept of executions that have ended.
+// kept of executions that have ended, and what came later.
 func (s *Server) watchEnded(ctx context.Context) error {
 	timer := time.NewTimer(sweepFirst)
 	defer timer.Stop()
@@ -108,7 +108,8 @@ func (s *Server) watchEnded(ctx context.Context) error {
 	}
 }
 
-// sweepEnded removes what was kept of executions that have ended, if its time is over.
+// sweepEnded removes what was kept of executions that have ended, if its time is over,
+// and what came when all that was saved of them had been removed.
 func (s *Server) sweepEnded(ctx context.Context, now time.Time) error {
 	h := home{storage: s.Storage}
 	names, err := s.Storage.Folders(ctx, savedRoot)
@@ -122,7 +123,11 @@ func (s *Server) sweepEnded(ctx context.Context, now time.Time) error {
 			continue // not ours
 		}
 		e, err := h.ended(ctx, id)
-		if err == nil && e != nil && now.After(e.Until) {
+		switch {
+		case err != nil:
+		case e == nil:
+			err = s.removeLate(ctx, h, id)
+		case now.After(e.Until):
 			failpoint.Reach("sweep.before-removing")
 			err = s.Storage.DeleteAll(ctx, savedPrefix(id))
 			failpoint.Reach("sweep.after-removing")
@@ -130,6 +135,53 @@ func (s *Server) sweepEnded(ctx context.Context, now time.Time) error {
 		failed = errors.Join(failed, err)
 	}
 	return failed
+}
+
+// clearLate removes what comes to storage of an execution that has come to its end
+// here, after all that was saved of it was removed: a node that was putting something
+// there then, and that was stopped or out of reach, does not hear in time that nobody
+// wants it any more. In the service's own storage sweepEnded finds what comes even
+// later, or when this server has died.
+func (s *Server) clearLate(ctx context.Context, id stint.ExecutionID, storage string) error {
+	log := s.Logger.With("execution", string(id))
+	_, err := s.againAndAgain(ctx, func() error {
+		h, err := s.openHome(ctx, storage)
+		if err != nil {
+			return err
+		}
+		return s.removeLate(ctx, h, id)
+	}, func(err error) {
+		log.WarnContext(ctx, "it is not known whether something was saved after the end: it is looked at again", "err", err)
+	})
+	if err != nil && ctx.Err() == nil {
+		log.WarnContext(ctx, "what was saved after the end is left behind", "err", err)
+	}
+	return nil
+}
+
+// removeLate removes what a storage has of an execution that is over here and will not
+// be retried. What another service owns, or what says how it has ended, stays.
+func (s *Server) removeLate(ctx context.Context, h home, id stint.ExecutionID) error {
+	o, err := s.DB.Outline(ctx, id)
+	switch {
+	case stint.CodeOf(err) == stint.NotFound:
+		return nil // of another service, or about to be submitted
+	case err != nil:
+		return err
+	case !o.Settled || o.Status == stint.CompletedErrors:
+		return nil
+	}
+	owned, err := h.ownership(ctx, id)
+	if err != nil {
+		return err
+	}
+	if ours, err := s.made(ctx, id, owned.owner); err != nil || owned.owner.Generation > 0 && !ours {
+		return err
+	}
+	if owned.ended != nil {
+		return h.storage.DeleteAllBut(ctx, savedPrefix(id), endedName)
+	}
+	return h.storage.DeleteAll(ctx, savedPrefix(id))
 }
 
 // refuseResume refuses to resume what has ended elsewhere, and ends it here, too,

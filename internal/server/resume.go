@@ -256,7 +256,10 @@ func (s *Server) probeOutput(ctx context.Context, was standing) error {
 	if req.Output == "" {
 		return nil
 	}
-	probe := stint.Errand{ID: string(newID()) + "/probe", Kind: stint.ErrandProbe, Execution: was.id, Output: req.Output, Overwrite: req.Overwrite}
+	probe := stint.Errand{
+		ID: string(newID()) + "/probe", Kind: stint.ErrandProbe, Execution: was.id, Output: req.Output, Overwrite: req.Overwrite,
+		Storage: was.home, Generation: max(was.claimed, 1),
+	}
 	if _, err := s.runErrand(ctx, probe, ""); err != nil {
 		return fmt.Errorf("execution %s cannot leave its output: %w", was.id, err)
 	}

@@ -189,6 +189,10 @@ func (s *Server) retire(d *drive) {
 	if d.over {
 		now := nowMillis()
 		s.fleet.removeDrive(d, d.keepUntil(now), now)
+		if st := d.state; st != nil && st.Status() != stint.CompletedErrors && st.MayComeLate() {
+			id, home := d.id, st.Home()
+			s.spawn(func(ctx context.Context) error { return s.clearLate(ctx, id, home) })
+		}
 	} else {
 		d.drop() // what was taken in may be committed yet
 	}

@@ -163,6 +163,20 @@ func (db *DB) Outlines(ctx context.Context) ([]Outline, error) {
 	})
 }
 
+// Outline returns one of them. An execution that is not there is an error with code
+// NotFound.
+func (db *DB) Outline(ctx context.Context, id stint.ExecutionID) (Outline, error) {
+	o := Outline{ID: id}
+	err := db.read.QueryRowContext(ctx, "SELECT epoch, status, settled, program FROM executions WHERE id = $1", string(id)).Scan(&o.Epoch, &o.Status, &o.Settled, &o.Program)
+	if errors.Is(err, sql.ErrNoRows) {
+		return o, stint.Errorf(stint.NotFound, "no execution %.80s", id)
+	}
+	if err != nil {
+		return o, fmt.Errorf("look up execution %s: %w", id, err)
+	}
+	return o, nil
+}
+
 // KnownStorages returns the ids of the storages that the service has used, by
 // their locations.
 func (db *DB) KnownStorages(ctx context.Context) (map[string]uint64, error) {

@@ -227,6 +227,12 @@ func TestBatchesAreReadInOrder(t *testing.T) {
 	end := batch(1, 3, coord.Record{At: 4, Status: &coord.StatusRecord{Status: stint.Terminated, Settled: true}})
 	end.Status, end.Settled = stint.Terminated, true
 	committed(t, db, end)
+	if o, err := db.Outline(t.Context(), id(1)); err != nil || o.Status != stint.Terminated || !o.Settled {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if _, err := db.Outline(t.Context(), id(2)); stint.CodeOf(err) != stint.NotFound {
+		t.Error(err)
+	}
 	l := loaded(t, db, 1)
 	same(t, "records", l.Records, []coord.Record{grant(1), grant(2), grant(3), end.Records[0]})
 	if l.Status != stint.Terminated || !l.Settled {

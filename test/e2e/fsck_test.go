@@ -271,6 +271,9 @@ func remains() []damage {
 		{"saved state of an execution that is over", func(w *written) {
 			w.shell(`cd data/storage/saved && mkdir ` + string(w.own) + ` && cp ` + string(w.suspended) + `/owner-000001 ` + string(w.own))
 		}, "saved_left", 0},
+		{"a pack that came when its execution was over", func(w *written) {
+			w.write("data/storage/saved/"+string(w.own)+"/pack-7-7-7-abc-0", "x")
+		}, "saved_left", 0},
 		{"a pack that nobody knows", func(w *written) {
 			w.rewrite(filepath.Join(w.one("data/storage/saved/ID", w.suspended), "pack-7-7-7-abc-0"), []byte("x"))
 		}, "packs_left", 0},
