@@ -223,7 +223,8 @@ func (s *Store) Add(x stint.ExecutionID, stage int, op uint32, idx Index) error 
 // partition gives an empty reader; no block is an error with code NotFound. If it has
 // bytes at all, the reader's Outer is the segment's *os.File: it belongs to the store,
 // may be passed to another process, must not be closed, and reads fail once the
-// execution is removed.
+// execution is removed. An error with code Unavailable says nothing of the block: this
+// node has no descriptors or no memory left to open it.
 func (s *Store) Open(x stint.ExecutionID, stage int, op, partition uint32) (r *io.SectionReader, records int64, sum uint64, err error) {
 	s.mu.RLock()
 	b, err := s.find(x, stage, op)
@@ -295,6 +296,9 @@ func (s *Store) openSegment(x stint.ExecutionID, id uint32) (*os.File, error) {
 	f, err := openRegular(s.path(x, id, segmentSuffix))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, stint.Errorf(stint.NotFound, "open segment: %w", err)
+	}
+	if isShortage(err) {
+		return nil, stint.Errorf(stint.Unavailable, "open segment: %w", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open segment: %w", err)

@@ -248,15 +248,69 @@ func TestNothingIsAddedBehindATornRecordOfCopies(t *testing.T) {
 func TestWantOfDescriptorsLosesNoBlock(t *testing.T) { //nolint:paralleltest // as said
 	s := openStore(t, t.TempDir())
 	fill(t, s, exec1, 0, 0, 2)
+	packing := s.Pack(0, []stint.Range{ops(0, 2)}, PackSize, func(op uint32) Ref { return Ref{Execution: exec1, Op: op} })
+	limitDescriptors(t, 0, func() {
+		bad, err := s.Verify(t.Context(), exec1, true)
+		if stint.CodeOf(err) != stint.Unavailable || bad != nil {
+			t.Errorf("verified: %v; bad %v", err, bad)
+		}
+		checked, absent, _, err := s.Check(t.Context(), exec1, 0, []stint.Range{ops(0, 2)})
+		if stint.CodeOf(err) != stint.Unavailable || checked != nil || absent != nil {
+			t.Errorf("checked: %v; bad %v, absent %v", err, checked, absent)
+		}
+		if _, _, _, err := s.Open(exec1, 0, 0, 2); stint.CodeOf(err) != stint.Unavailable {
+			t.Errorf("opened: %v", err)
+		}
+		_, err = io.Copy(io.Discard, packing)
+		if _, lost, _ := packing.Result(); !errors.Is(err, syscall.EMFILE) || len(lost) > 0 {
+			t.Errorf("packed: %v; lost %v", err, lost)
+		}
+	})
+}
+
+// Alone, as the one before.
+func TestMoreSegmentsThanDescriptorsAreVerified(t *testing.T) { //nolint:paralleltest // as said
+	const segments, descriptors = 100, 64
+	dir := t.TempDir()
+	s := openStore(t, dir)
+	for op := range uint32(segments) {
+		writeAlone(t, s, op)
+	}
+	check(t, os.Remove(s.path(exec1, 50, segmentSuffix)))
+	check(t, edit(s.path(exec1, 60, segmentSuffix), func(b []byte) []byte { b[0]++; return b }))
+	want := []stint.StageOps{{Ops: []stint.Range{ops(49, 50), ops(59, 60)}}}
+	limitDescriptors(t, descriptors, func() {
+		bad, err := s.Verify(t.Context(), exec1, true)
+		if d := cmp.Diff(want, bad, cmpopts.IgnoreUnexported(stint.Range{})); d != "" || err != nil {
+			t.Error(d, err)
+		}
+		checked, absent, _, err := s.Check(t.Context(), exec1, 0, []stint.Range{ops(0, segments)})
+		if d := cmp.Diff([][]stint.Range{want[0].Ops, want[0].Ops[:1]}, [][]stint.Range{checked, absent}, cmpopts.IgnoreUnexported(stint.Range{})); d != "" || err != nil {
+			t.Error(d, err)
+		}
+		if err := s.Condemn(exec1, bad); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// writeAlone writes the block of an operation into a segment of its own.
+func writeAlone(t *testing.T, s *Store, op uint32) {
+	t.Helper()
+	id, data, log, err := s.CreateSegment(exec1)
+	check(t, err)
+	idx, err := writeBlock(NewWriter(data, id, 0), []pieces{{0, [][]byte{textOf(0, op, 0)}}})
+	check(t, errors.Join(err, s.Add(exec1, 0, op, idx), data.Close(), log.Close()))
+}
+
+// limitDescriptors does something while this process may have so many descriptors.
+func limitDescriptors(t *testing.T, n uint64, do func()) {
+	t.Helper()
 	var limit syscall.Rlimit
 	check(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
-	packing := s.Pack(0, []stint.Range{ops(0, 2)}, PackSize, func(op uint32) Ref { return Ref{Execution: exec1, Op: op} })
-	none := limit
-	none.Cur = 0
-	check(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none))
-	_, err := io.Copy(io.Discard, packing)
+	less := limit
+	less.Cur = n
+	check(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &less))
+	do()
 	check(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
-	if _, lost, _ := packing.Result(); !errors.Is(err, syscall.EMFILE) || len(lost) > 0 {
-		t.Errorf("%v; lost %v", err, lost)
-	}
 }
