@@ -31,8 +31,9 @@ const (
 type Handler struct {
 	// Open returns the bytes of one operation's partition, the number of their
 	// records and their XXH3-64. An empty reader: the block has nothing in that
-	// partition. An error: the block is not here, or not readable. Called by many
-	// goroutines at once.
+	// partition. An error: the block is not here, or not readable; one with code
+	// Unavailable: it cannot be opened for now, and the answer ends, so that the peer
+	// asks again. Called by many goroutines at once.
 	Open func(ctx context.Context, x stint.ExecutionID, stage int, op, partition uint32) (*io.SectionReader, int64, uint64, error)
 
 	// OpenWhole returns the bytes of the whole block of an operation and the
@@ -143,6 +144,9 @@ func (h *Handler) serve(ctx context.Context, a *answer, req Request) error {
 				return err
 			}
 			head, block, err := h.open(ctx, req, op)
+			if stint.CodeOf(err) == stint.Unavailable {
+				return err
+			}
 			if err != nil {
 				missing = stint.AddToRanges(missing, op)
 				continue

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -543,6 +544,36 @@ func TestOnlyTheNodeThatWasAskedMayAnswer(t *testing.T) {
 	}
 	_, _, err := fetchFrom(t, answers(whole(t)), req) // no TLS at all
 	wantError(t, err, stint.Denied, "identity_mismatch")
+}
+
+func TestBlocksThatCannotBeOpenedForNowAreNotMissing(t *testing.T) {
+	t.Parallel()
+	b := blocks{0: []byte("zero"), 1: []byte("one")}
+	short := func(op uint32) error {
+		if op == 1 {
+			return stint.Errorf(stint.Unavailable, "open segment: %w", syscall.EMFILE)
+		}
+		return nil
+	}
+	h := &Handler{
+		Open: func(ctx context.Context, x stint.ExecutionID, stage int, op, partition uint32) (*io.SectionReader, int64, uint64, error) {
+			r, records, sum, err := b.open(ctx, x, stage, op, partition)
+			return r, records, sum, errors.Join(short(op), err)
+		},
+		OpenWhole: func(ctx context.Context, x stint.ExecutionID, stage int, op uint32) (*io.SectionReader, []Part, error) {
+			r, parts, err := b.openWhole(ctx, x, stage, op)
+			return r, parts, errors.Join(short(op), err)
+		},
+	}
+	two := request(stint.Range{From: 0, To: 2})
+	_, _, parted := fetchFrom(t, h, two)
+	_, whole := FetchWhole(t.Context(), through(h), "peer:1", two, (&keeping{got: make(blocks)}).keep)
+	for _, err := range []error{parted, whole} {
+		wantError(t, err, stint.Unavailable, "answer is not whole")
+		if isMissing(err) {
+			t.Error(err)
+		}
+	}
 }
 
 func TestAConnectionCutInMidStreamIsUnavailable(t *testing.T) {
