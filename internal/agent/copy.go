@@ -196,6 +196,10 @@ func (c *copier) replace(x stint.ExecutionID, to **block.Copies) error {
 }
 
 func (c *copier) giveBack(x stint.ExecutionID, to *block.Copies) {
+	if to.Full() {
+		_ = to.Close() // every write was answered for
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.idle[x] = append(c.idle[x], to)

@@ -41,7 +41,9 @@ type process struct {
 	orders    chan batch // from the loop
 	finished  bool       // the loop closed orders; it alone looks at this
 	abandoned bool       // orders were closed although operations are in hand
-	logs      []string   // of the segments it was given
+	segments  []uint32   // that it was given
+	logs      []string   // of these
+	toldOf    uint32     // segment of the last block that it has told of; the loop alone looks at this
 }
 
 // finish makes the worker end when it has nothing in hand; only the loop calls it.
@@ -238,7 +240,7 @@ func (p *process) rotate(conn *worker.Conn) error {
 	if err != nil {
 		return fmt.Errorf("create segment: %w", err)
 	}
-	p.logs = append(p.logs, log.Name())
+	p.segments, p.logs = append(p.segments, id), append(p.logs, log.Name())
 	err = conn.Send(worker.Message{Segment: &worker.SegmentFiles{ID: id}}, []*os.File{data, log})
 	return errors.Join(err, data.Close(), log.Close())
 }

@@ -30,6 +30,7 @@ func (w *workerTold) apply(l *loop, now time.Time) {
 	ended := 0
 	for i := range w.events.Records {
 		ended += l.record(s, w.process.execution, &w.events.Records[i])
+		l.leaves(w.process, &w.events.Records[i])
 	}
 	if ended > 0 {
 		s.pace.ended(ended, now)
@@ -39,6 +40,17 @@ func (w *workerTold) apply(l *loop, now time.Time) {
 	s.rotate = s.rotate || s.segment > maxLog
 	l.ledger.Status(w.process.execution, w.events.Status)
 	failpoint.Reach("report.after-hearing")
+}
+
+// leaves gives up the segment that a worker wrote to before the one of this record:
+// what it was handed before it goes on in the old one, though that is full, and it
+// tells of its blocks in the order in which it writes them.
+func (l *loop) leaves(p *process, r *worker.Record) {
+	if r.Done == nil || r.Done.Block == nil || r.Done.Block.Segment <= p.toldOf { // as well of one that is told again
+		return
+	}
+	l.store.GiveUp(p.execution, p.toldOf)
+	p.toldOf = r.Done.Block.Segment
 }
 
 // record enters a record of a slot's log and returns how many operations ended
@@ -107,6 +119,7 @@ func (w *workerEnded) apply(l *loop, now time.Time) {
 	s, e := l.slots[p.slot], l.executions[p.execution]
 	e.tasks--
 	p.finish()
+	l.store.GiveUp(p.execution, p.segments...) // what the logs have was told before
 	for b := range p.orders {
 		b.close() // what it was handed and never took
 	}

@@ -14,6 +14,7 @@ import (
 	"stint/internal/block"
 	"stint/internal/link"
 	"stint/internal/object"
+	"stint/internal/worker"
 )
 
 // resumable is an execution that could be resumed: with input, packs, a
@@ -444,6 +445,7 @@ func TestDroppedBlocksGoWhenTheRoomIsWantedAndAreNotAnnouncedAnyMore(t *testing.
 	if err := l.store.Add(execX, 0, 1, oneByte(t, w)); err != nil {
 		t.Fatal(err)
 	}
+	l.store.GiveUp(execX, id)
 	one := []stint.StageOps{{Ops: []stint.Range{ops(1, 2)}}}
 	l.ledger.Restore(execX, one, 0, nil)
 	l.dropBlocks(link.Drop{Execution: execX, Ops: one})
@@ -453,6 +455,56 @@ func TestDroppedBlocksGoWhenTheRoomIsWantedAndAreNotAnnouncedAnyMore(t *testing.
 	if _, err := os.Stat(data.Name()); err == nil {
 		t.Error("the segment is left")
 	}
+}
+
+// What a worker was handed before it is told of a new segment goes on in the old one,
+// though that is full.
+func TestASegmentStaysUntilItsWorkerHasLeftIt(t *testing.T) {
+	t.Parallel()
+	l := newTestLoop(t, grant(execX, 1, 0, 5))
+	p := &process{execution: execX, orders: make(chan batch)}
+	l.slots[0].process = p
+	l.execution(execX).tasks++
+	writers, paths := make([]*block.Writer, 3), make([]string, 3)
+	for i := range writers {
+		id, data, log, err := l.store.CreateSegment(execX)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _, _ = data.Close(), log.Close() })
+		writers[i], paths[i], p.segments = block.NewWriter(data, id, block.SegmentSize), data.Name(), append(p.segments, id)
+	}
+	l.ledger.Next(execX, 5)
+	done := func(op uint32, w *block.Writer) worker.Record {
+		idx := oneByte(t, w)
+		return worker.Record{Done: &worker.DoneRecord{Job: 1, Op: stint.OpDone{Op: op}, Block: &idx}}
+	}
+	left := func() (out []bool) {
+		all := map[stint.ExecutionID][]stint.StageOps{execX: {{Ops: []stint.Range{ops(0, 5)}}}}
+		l.cache.removeDropped(t.Context(), all, func(n notice) { n.apply(l, time.Now()) })
+		for _, path := range paths {
+			_, err := os.Stat(path)
+			out = append(out, err == nil)
+		}
+		return out
+	}
+	tell := func(records ...worker.Record) {
+		(&workerTold{process: p, events: &worker.Events{Records: records}}).apply(l, time.Now())
+	}
+	first := done(0, writers[0])
+	tell(first)
+	equal(t, "segments while the first is written to", left(), []bool{true, true, true})
+	tell(done(1, writers[0]), worker.Record{Done: &worker.DoneRecord{Job: 1, Op: stint.OpDone{Op: 2}}})
+	equal(t, "segments while the first is written to, though full", left(), []bool{true, true, true})
+	second := done(3, writers[1])
+	tell(second)
+	equal(t, "segments once the second is written to", left(), []bool{false, true, true})
+	tell(first, second, done(4, writers[2])) // from the logs: its worker died
+	equal(t, "segments once the third was written to", left(), []bool{false, false, true})
+	close(p.orders)
+	p.finished = true
+	(&workerEnded{process: p, err: errStopped}).apply(l, time.Now())
+	equal(t, "segments once nobody writes", left(), []bool{false, false, false})
 }
 
 func TestBlocksOfLiveExecutionsDoNotOutlive(t *testing.T) {

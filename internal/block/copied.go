@@ -25,6 +25,7 @@ type Copied struct {
 type Copies struct {
 	store *Store
 	x     stint.ExecutionID
+	id    uint32
 	data  *os.File
 	log   *os.File
 	w     *Writer
@@ -37,7 +38,7 @@ func (s *Store) CreateCopies(x stint.ExecutionID) (*Copies, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Copies{store: s, x: x, data: data, log: log, w: NewWriter(data, id, 0)}, nil
+	return &Copies{store: s, x: x, id: id, data: data, log: log, w: NewWriter(data, id, 0)}, nil
 }
 
 // Execution returns whose blocks these are.
@@ -67,8 +68,11 @@ func (c *Copies) Add(stage int, op uint32, parts []PartIndex, r io.Reader) error
 	return c.store.Add(c.x, stage, op, idx)
 }
 
-// Close closes the segment's files.
-func (c *Copies) Close() error { return errors.Join(c.data.Close(), c.log.Close()) }
+// Close closes the segment's files, and gives it up.
+func (c *Copies) Close() error {
+	c.store.GiveUp(c.x, c.id)
+	return errors.Join(c.data.Close(), c.log.Close())
+}
 
 // ReadCopies calls each with every record in the logs of an execution's copies.
 // A log ends where a record is cut short or altered; one that cannot be read on

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -372,6 +373,11 @@ func TestOnlyFullSegmentsOfWhichNothingIsNeededAreRemoved(t *testing.T) {
 	if _, _, _, err := s.Open(exec1, 0, 0, 2); err != nil { // the segment is open
 		t.Fatal(err)
 	}
+	if early, err := s.RemoveSegments(exec1, unneeded); early != nil || err != nil {
+		t.Error("removed while they are written to:", early, err)
+	}
+	s.GiveUp(exec1, 1, 2, 3, 4)
+	s.GiveUp(exec2, 1) // which is not here
 	removed, err := s.RemoveSegments(exec1, unneeded)
 	if d := cmp.Diff([]stint.StageOps{{Stage: 0, Ops: []stint.Range{ops(0, 4)}}}, removed, cmpopts.IgnoreUnexported(stint.Range{})); d != "" || err != nil {
 		t.Error(d, err)
@@ -393,5 +399,27 @@ func TestOnlyFullSegmentsOfWhichNothingIsNeededAreRemoved(t *testing.T) {
 	}
 	if again, err := s.RemoveSegments(exec1, unneeded); again != nil || err != nil {
 		t.Error(again, err)
+	}
+}
+
+func TestCopiesAreNotRemovedWhileBlocksAreAddedToThem(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, t.TempDir())
+	s.full = 4
+	c, err := s.CreateCopies(exec1)
+	check(t, err)
+	parts := []PartIndex{{Length: 4, Records: 1, Sum: xxh3.HashString("copy")}}
+	for op := range uint32(2) {
+		check(t, c.Add(0, op, parts, strings.NewReader("copy")))
+		if removed, err := s.RemoveSegments(exec1, []stint.StageOps{{Ops: []stint.Range{ops(0, 2)}}}); removed != nil || err != nil {
+			t.Error(removed, err)
+		}
+	}
+	if bad, err := s.Verify(t.Context(), exec1, true); bad != nil || err != nil {
+		t.Error(bad, err)
+	}
+	check(t, c.Close())
+	if removed, err := s.RemoveSegments(exec1, []stint.StageOps{{Ops: []stint.Range{ops(0, 2)}}}); len(removed) != 1 || err != nil {
+		t.Error(removed, err)
 	}
 }

@@ -42,9 +42,9 @@ func (s *Store) BytesOf(x stint.ExecutionID, sets []stint.StageOps) int64 {
 	return n
 }
 
-// RemoveSegments removes the segments that are full, so that nobody writes to
-// them any more, and that hold no blocks but those of unneeded operations. It
-// returns which operations these were. The logs stay.
+// RemoveSegments removes the segments that are full, that nobody writes to any
+// more, and that hold no blocks but those of unneeded operations. It returns which
+// operations these were. The logs stay.
 func (s *Store) RemoveSegments(x stint.ExecutionID, unneeded []stint.StageOps) ([]stint.StageOps, error) {
 	dead := s.takeDead(x, unneeded)
 	var removed []stint.StageOps
@@ -59,7 +59,8 @@ func (s *Store) RemoveSegments(x stint.ExecutionID, unneeded []stint.StageOps) (
 }
 
 // takeDead forgets the blocks of full segments all of whose blocks are unneeded,
-// and returns them by segment.
+// and returns them by segment. A full one that is still written to stays: what its
+// writer had in hand goes on in it.
 func (s *Store) takeDead(x stint.ExecutionID, unneeded []stint.StageOps) map[uint32][]stint.StageOps {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,7 +87,7 @@ func (s *Store) takeDead(x stint.ExecutionID, unneeded []stint.StageOps) map[uin
 		}
 	}
 	for segment, sets := range dead {
-		if live[segment] || end[segment] < s.full {
+		if live[segment] || e.writing[segment] || end[segment] < s.full {
 			delete(dead, segment)
 			continue
 		}

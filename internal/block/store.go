@@ -31,6 +31,7 @@ type execution struct {
 	stages   map[int]*blocks
 	files    map[uint32]*os.File // segments opened for reading
 	segments uint32              // the highest id there is
+	writing  map[uint32]bool     // segments that were made and not given up
 
 	condemned map[condemned]bool // blocks that are not to be believed, as far as is known
 }
@@ -77,7 +78,7 @@ func Open(dir string) (*Store, error) {
 }
 
 func newExecution() *execution {
-	return &execution{stages: make(map[int]*blocks), files: make(map[uint32]*os.File), condemned: make(map[condemned]bool)}
+	return &execution{stages: make(map[int]*blocks), files: make(map[uint32]*os.File), writing: make(map[uint32]bool), condemned: make(map[condemned]bool)}
 }
 
 // Close closes the files of the store; blocks can no longer be read.
@@ -102,7 +103,8 @@ func (e *execution) close() error {
 }
 
 // CreateSegment makes a new segment and its log. Ids count from 1 and are not
-// used again. The caller closes the files.
+// used again. The caller closes the files, and says with [Store.GiveUp] that nobody
+// writes to them any more.
 func (s *Store) CreateSegment(x stint.ExecutionID) (id uint32, data, log *os.File, err error) {
 	return s.create(x, logSuffix)
 }
@@ -119,9 +121,24 @@ func (s *Store) create(x stint.ExecutionID, suffix string) (id uint32, data, log
 	}
 	e.segments++
 	id = e.segments
+	e.writing[id] = true
 	s.mu.Unlock()
-	data, log, err = s.createFiles(x, id, suffix)
+	if data, log, err = s.createFiles(x, id, suffix); err != nil {
+		s.GiveUp(x, id)
+	}
 	return id, data, log, err
+}
+
+// GiveUp says that nobody writes to segments of an execution any more, and that all
+// blocks in them were added: [Store.RemoveSegments] may remove them.
+func (s *Store) GiveUp(x stint.ExecutionID, segments ...uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.executions[x]; e != nil {
+		for _, id := range segments {
+			delete(e.writing, id)
+		}
+	}
 }
 
 func (s *Store) createFiles(x stint.ExecutionID, id uint32, suffix string) (data, log *os.File, err error) {

@@ -133,6 +133,7 @@ func TestABlockWithoutBytesIsWholeWhateverBecomesOfTheSegments(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	s.GiveUp(exec1, 1)
 	removed, err := s.RemoveSegments(exec1, []stint.StageOps{{Stage: 0, Ops: []stint.Range{ops(0, 1)}}, {Stage: 1, Ops: []stint.Range{ops(0, 1)}}})
 	if len(removed) != 1 || removed[0].Stage != 0 || err != nil {
 		t.Error(removed, err)
