@@ -129,6 +129,9 @@ func (a *Agent) restore(ctx context.Context, f *folder, logger *slog.Logger) (*c
 	if err != nil {
 		return nil, nil, "", fmt.Errorf("open blocks: %w", err)
 	}
+	if err := store.RemoveLeftovers(); err != nil {
+		logger.WarnContext(ctx, "removed executions not removed to their end", "err", err) // they take room, and are nobody's
+	}
 	ledger := NewLedger(f.node.Node, f.node.Incarnation, maxUnacked)
 	start := time.Now()
 	kept := newCache(store, f, logger)

@@ -59,6 +59,22 @@ func TestABlockThatAReaderFoundBadIsNotBelievedAfterARestart(t *testing.T) {
 	equal(t, "completed", a.hello.Holdings[0].Completed, []stint.StageOps{{Ops: []stint.Range{ops(0, 2), ops(3, 4)}}})
 }
 
+func TestWhatIsLeftOfARemovalGoesAtTheNextStart(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	dir := t.TempDir()
+	left := filepath.Join(dir, "blocks", string(execX)+".removed")
+	if err := os.MkdirAll(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	writeText(t, filepath.Join(left, "1.seg"), "rest")
+	a, _ := s.start(t, nodeA, dir, 1)
+	equal(t, "held", len(a.hello.Holdings), 0)
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Error("it takes room for ever", err)
+	}
+}
+
 func TestBlocksUnderTheNameOfAnotherExecutionAreNotBelieved(t *testing.T) {
 	t.Parallel()
 	s := newService(t)

@@ -8,6 +8,7 @@
 //	<folder>/<execution>/<id>.log     what the worker recorded of them, or
 //	<folder>/<execution>/<id>.copies  where blocks came from elsewhere: see [Copied]
 //	<folder>/<execution>/condemned    blocks that were found not to be whole
+//	<folder>/<execution>.removed      an execution that is being removed, or was when its process died
 //
 // A block is the output of one operation: its partitions in order, without gaps
 // and without anything between them. It has no header: where it lies, what is in

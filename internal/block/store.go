@@ -46,6 +46,7 @@ const (
 	segmentSuffix = ".seg"
 	logSuffix     = ".log"
 	copiesSuffix  = ".copies"
+	removedSuffix = ".removed" // of a folder that is being removed: it is no execution's any more
 )
 
 // Open returns the store in folder dir, which is made if it is missing. It knows
@@ -356,8 +357,10 @@ func (s *Store) Stages(x stint.ExecutionID) []int {
 	return nil
 }
 
-// Remove removes everything of an execution from memory and disk. An execution
-// that is not there is no error.
+// Remove removes everything of an execution from memory and disk: all at once, since
+// what is left of one could be taken for the next one's of that name, as blocks that
+// are condemned. What this process does not come to remove [Store.RemoveLeftovers]
+// does. An execution that is not there is no error.
 func (s *Store) Remove(x stint.ExecutionID) error {
 	if _, err := stint.ParseExecutionID(string(x)); err != nil {
 		return err
@@ -370,10 +373,41 @@ func (s *Store) Remove(x stint.ExecutionID) error {
 	if e != nil {
 		closed = e.close() // nobody else has it any more
 	}
-	if err := errors.Join(closed, os.RemoveAll(filepath.Join(s.dir, string(x)))); err != nil {
+	dir := filepath.Join(s.dir, string(x))
+	err := os.RemoveAll(dir + removedSuffix) // of an earlier time
+	if err == nil {
+		err = os.Rename(dir, dir+removedSuffix)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err == nil {
+		err = os.RemoveAll(dir + removedSuffix)
+	}
+	if err = errors.Join(closed, err); err != nil {
 		return fmt.Errorf("remove blocks of execution %s: %w", x, err)
 	}
 	return nil
+}
+
+// RemoveLeftovers removes what is left of executions whose removal did not come to
+// its end. It is not for who changes nothing on disk.
+func (s *Store) RemoveLeftovers() error {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return fmt.Errorf("read block folder: %w", err)
+	}
+	var errs []error
+	for _, entry := range entries {
+		name, removed := strings.CutSuffix(entry.Name(), removedSuffix)
+		if _, err := stint.ParseExecutionID(name); err != nil || !removed {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(s.dir, entry.Name())); err != nil {
+			errs = append(errs, fmt.Errorf("remove what is left of execution %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Unload forgets what is known of an execution's blocks, and nothing on disk.

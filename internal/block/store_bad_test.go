@@ -1,6 +1,7 @@
 package block
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"os"
@@ -155,6 +156,72 @@ func TestForeignFilesInTheFolderAreLeftAlone(t *testing.T) {
 	}
 	if _, err := os.Stat(dir + "/notes.txt"); err != nil {
 		t.Error(err)
+	}
+}
+
+// events returns what has happened in a folder that is watched, by inotify.
+func events(t *testing.T, watch int) (masks []uint32) {
+	t.Helper()
+	b := make([]byte, 64<<10)
+	n, err := syscall.Read(watch, b)
+	check(t, err)
+	for b = b[:n]; len(b) > 0; {
+		masks = append(masks, binary.NativeEndian.Uint32(b[4:]))
+		b = b[syscall.SizeofInotifyEvent+binary.NativeEndian.Uint32(b[12:]):]
+	}
+	return masks
+}
+
+func TestAnExecutionIsRemovedAtOnceOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openStore(t, dir)
+	fill(t, s, exec1, 0, 0, 4)
+	condemn(t, s, exec1, 0, ops(0, 1))
+	watch, err := syscall.InotifyInit1(syscall.IN_CLOEXEC)
+	check(t, err)
+	defer syscall.Close(watch) //nolint:errcheck // only read
+	_, err = syscall.InotifyAddWatch(watch, filepath.Join(dir, string(exec1)), syscall.IN_MOVE_SELF|syscall.IN_DELETE)
+	check(t, err)
+	check(t, s.Remove(exec1))
+	if seen := events(t, watch); seen[0] != syscall.IN_MOVE_SELF || len(seen) < 4 {
+		t.Errorf("it was not out of the way before its files were removed: %x", seen)
+	}
+	check(t, s.Remove(exec1)) // which is not there
+	if left, err := os.ReadDir(dir); len(left) > 0 || err != nil {
+		t.Error(left, err)
+	}
+}
+
+func TestWhatIsLeftOfARemovalIsNobodys(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openStore(t, dir)
+	leave := func() { // as a process that is killed does
+		fill(t, s, exec1, 0, 0, 4)
+		condemn(t, s, exec1, 0, ops(0, 1))
+		from := filepath.Join(dir, string(exec1))
+		check(t, errors.Join(os.Remove(from+"/1.log"), os.Rename(from, from+removedSuffix)))
+	}
+	leave()
+	check(t, os.WriteFile(dir+"/notes"+removedSuffix, nil, 0o600))
+	s = openStore(t, dir)
+	if got := s.Executions(); len(got) > 0 {
+		t.Errorf("it is there: %v", got)
+	}
+	fill(t, s, exec1, 0, 0, 4)
+	if _, err := s.RemoveCondemned(exec1); err != nil || s.BytesOf(exec1, []stint.StageOps{{Ops: []stint.Range{ops(0, 1)}}}) == 0 {
+		t.Error("what was condemned before is not believed", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, string(exec1)) + removedSuffix); err != nil {
+		t.Errorf("opening has removed it: %v", err)
+	}
+	check(t, s.Remove(exec1)) // with what is left of the time before
+	leave()
+	check(t, s.RemoveLeftovers())
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 1 || left[0].Name() != "notes"+removedSuffix {
+		t.Error(left, err)
 	}
 }
 
