@@ -299,10 +299,12 @@ func TestWhatAWorkerLeavesBehindIsKilled(t *testing.T) {
 // operation, whichever of the logs is read first.
 func TestAWholeBlockIsFoundAgainBesideOneThatIsCondemned(t *testing.T) {
 	t.Parallel()
-	for name, fill := range map[string]func(perform, copied, copiedElse func()){
-		"a copy, then performed": func(perform, copied, _ func()) { copied(); perform() },
-		"performed, then a copy": func(perform, copied, _ func()) { perform(); copied() },
-		"two copies, the newer in the older segment": func(_, copied, copiedElse func()) {
+	for name, fill := range map[string]func(perform func(end int64), copied, copiedElse func()){
+		"a copy, then performed":                      func(perform func(int64), copied, _ func()) { copied(); perform(7) },
+		"performed, then a copy":                      func(perform func(int64), copied, _ func()) { perform(7); copied() },
+		"performed twice":                             func(perform func(int64), _, _ func()) { perform(7); perform(9) },
+		"performed twice, later in the older segment": func(perform func(int64), _, _ func()) { perform(9); perform(7) },
+		"two copies, the newer in the older segment": func(_ func(int64), copied, copiedElse func()) {
 			copiedElse()
 			copied()
 		},
@@ -328,13 +330,13 @@ func TestAWholeBlockIsFoundAgainBesideOneThatIsCondemned(t *testing.T) {
 				condemnFirst()
 			}
 		}
-		perform := func() {
+		perform := func(end int64) {
 			id, data, log, err := store.CreateSegment(execX)
 			if err != nil {
 				t.Fatal(err)
 			}
 			idx := must(block.NewWriter(data, id, 0).Copy([]block.PartIndex{{Length: 4, Records: 1, Sum: xxh3.HashString("done")}}, strings.NewReader("done")))(t)
-			b := must(worker.AppendRecord(nil, worker.Record{Done: &worker.DoneRecord{Job: 1, Op: stint.OpDone{End: 7}, Block: &idx}}))(t)
+			b := must(worker.AppendRecord(nil, worker.Record{Done: &worker.DoneRecord{Job: 1, Op: stint.OpDone{End: end}, Block: &idx}}))(t)
 			_, err = log.Write(b)
 			if err = errors.Join(err, log.Close(), data.Close(), store.Add(execX, 0, 0, idx)); err != nil {
 				t.Fatal(err)

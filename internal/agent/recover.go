@@ -110,6 +110,9 @@ func recoverExecution(store *block.Store, x stint.ExecutionID) (recovery, error)
 			delete(open, attempt{rec.Done.Job, rec.Done.Op.Op})
 			r.completed = addToStage(r.completed, rec.Done.Stage, stint.Range{From: rec.Done.Op.Op, To: rec.Done.Op.Op + 1})
 			r.latest = max(r.latest, rec.Done.Job)
+			if rec.Done.Block != nil && store.Condemned(x, rec.Done.Stage, rec.Done.Op.Op, *rec.Done.Block) {
+				return nil // an earlier one may be whole
+			}
 			if o := [2]int{rec.Done.Stage, int(rec.Done.Op.Op)}; rec.Done.Op.End >= ended[o] { // of two the later one, in whichever segment
 				ended[o] = rec.Done.Op.End
 				return addBlock(store, x, rec.Done)

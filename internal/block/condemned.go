@@ -28,6 +28,19 @@ type condemned struct {
 	Offset  int64
 }
 
+// Condemned reports whether a block was condemned, as far as is known: what
+// [Store.RemoveCondemned] has not read yet is not.
+func (s *Store) Condemned(x stint.ExecutionID, stage int, op uint32, idx Index) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e := s.executions[x]
+	return e != nil && e.condemns(stage, op, idx)
+}
+
+func (e *execution) condemns(stage int, op uint32, idx Index) bool {
+	return idx.Length > 0 && e.condemned[condemned{Stage: stage, Op: op, Segment: idx.Segment, Offset: idx.Offset}]
+}
+
 // Condemn forgets the blocks of operations for good: they were found not to be
 // whole, and [Store.RemoveCondemned] forgets them again after a restart. It is
 // durable when Condemn returns. Operations without a block are passed over.

@@ -206,7 +206,7 @@ func (s *Store) segmentIDs(x stint.ExecutionID, suffix string) ([]uint32, error)
 }
 
 // Add records that the output of an operation is the block that idx says; it
-// replaces an earlier one. A block that is condemned is passed over: the
+// replaces an earlier one. A block that is [Store.Condemned] is passed over: the
 // one before it, of another attempt or another node, may be whole. A block without
 // bytes is kept as one of no segment: it is whole whatever becomes of the files. Errors
 // have code Invalid if the index contradicts itself, and NotFound if the execution is
@@ -224,7 +224,7 @@ func (s *Store) Add(x stint.ExecutionID, stage int, op uint32, idx Index) error 
 	if e == nil || idx.Segment > e.segments || idx.Segment < 1 && idx.Length > 0 {
 		return stint.Errorf(stint.NotFound, "execution %.80q has no segment %d here", x, idx.Segment)
 	}
-	if idx.Length > 0 && e.condemned[condemned{Stage: stage, Op: op, Segment: idx.Segment, Offset: idx.Offset}] {
+	if e.condemns(stage, op, idx) {
 		return nil
 	}
 	b := e.stages[stage]

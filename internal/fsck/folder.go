@@ -163,11 +163,14 @@ func (l *look) readLogs(store *block.Store, x stint.ExecutionID, h *holding) err
 	return nil
 }
 
-// enter enters the block of a completion, of two the later one. An index that makes no
-// sense is an error.
+// enter enters the block of a completion, of two that are not condemned the later one.
+// An index that makes no sense is an error.
 func enter(store *block.Store, x stint.ExecutionID, d *worker.DoneRecord, ended map[int]map[uint32]int64) error {
 	if d == nil || d.Op.End < ended[d.Stage][d.Op.Op] {
 		return nil
+	}
+	if d.Block != nil && store.Condemned(x, d.Stage, d.Op.Op, *d.Block) {
+		return nil // an earlier one may be whole
 	}
 	if ended[d.Stage] == nil {
 		ended[d.Stage] = make(map[uint32]int64)

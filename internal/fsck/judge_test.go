@@ -6,12 +6,16 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/zeebo/xxh3"
 
 	"stint"
+	"stint/internal/block"
 	"stint/internal/object"
+	"stint/internal/worker"
 )
 
 const someone = stint.ExecutionID("x-aaaaaaaaaaaaaaaa")
@@ -53,6 +57,44 @@ func TestClaimsAreJudgedByWhoOwnsWhat(t *testing.T) {
 		if v.code != c.code || v.ours != c.ours || (v.text == "") != (c.code == "") {
 			t.Errorf("%s: %+v, want %q, ours %t", c.name, v, c.code, c.ours)
 		}
+	}
+}
+
+func TestABlockIsFoundBesideALaterOneThatIsCondemned(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	store, err := block.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, data, log, err := store.CreateSegment(someone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := block.NewWriter(data, id, 0)
+	var list []worker.DoneRecord // the later one first, as in another segment
+	for _, end := range []int64{9, 7} {
+		idx, err := w.Copy([]block.PartIndex{{Length: 4, Sum: xxh3.HashString("done")}}, strings.NewReader("done"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, worker.DoneRecord{Op: stint.OpDone{Op: 3, End: end}, Block: &idx})
+	}
+	bad := []stint.StageOps{{Ops: []stint.Range{{From: 3, To: 4}}}}
+	err = errors.Join(store.Add(someone, 0, 3, *list[0].Block), store.Condemn(someone, bad), data.Close(), log.Close(), store.Close())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if store, err = block.Open(dir); err == nil {
+		err = store.ForgetCondemned(someone)
+	}
+	ended := make(map[int]map[uint32]int64)
+	for i := range list {
+		err = errors.Join(err, enter(store, someone, &list[i], ended))
+	}
+	got, missing := store.Index(someone, 0, 3)
+	if err = errors.Join(err, missing, store.Close()); err != nil || got.Offset != list[1].Block.Offset {
+		t.Errorf("%+v %v", got, err)
 	}
 }
 
