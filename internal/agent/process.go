@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -19,6 +20,7 @@ import (
 	"stint"
 	"stint/internal/block"
 	"stint/internal/failpoint"
+	"stint/internal/link"
 	"stint/internal/worker"
 )
 
@@ -89,13 +91,26 @@ func (p *process) run(ctx context.Context) {
 	ended := &workerEnded{process: p, err: err}
 	if err != nil && (!errors.Is(err, errStopped) || errors.Is(context.Cause(ctx), errLapsed)) {
 		ended.complaint = lastBytes(p.setup.Dir+".err", 2<<10)
-		ended.err = errors.Join(err, p.retell())
+		ended.err = errors.Join(err, p.retell(ctx))
 	}
 	p.post(ended)
 }
 
-// retell posts what the last logs hold, told before or not.
-func (p *process) retell() error {
+// retell posts what the last logs hold, told before or not. What is not posted is
+// performed again: logs that cannot be opened or read for now are looked at again.
+func (p *process) retell(ctx context.Context) error {
+	for looks := 1; ; looks++ {
+		err := p.tellLogs()
+		if err == nil || looks == mostLooks || !mayBeRead(err) {
+			return err
+		}
+		if wait(ctx, link.Backoff(looks, rand.Float64())) != nil { //nolint:gosec // jitter
+			return err
+		}
+	}
+}
+
+func (p *process) tellLogs() error {
 	var err error
 	events := &worker.Events{}
 	flush := func() {
