@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -23,8 +24,57 @@ func CheckpointDir(checkpoints string, stage int, op uint32) string {
 }
 
 // CheckpointOrigin returns the file that names the archive from which a
-// checkpoint folder was restored. It goes when the folder goes.
+// checkpoint folder was restored. It goes before the folder goes.
 func CheckpointOrigin(dir string) string { return dir + ".from" }
+
+// retiredSuffix is what the name of a folder ends in that was a checkpoint folder.
+const retiredSuffix = ".gone"
+
+// RetireCheckpoint takes a checkpoint folder away from the attempts that may follow. It
+// returns where what was in it lies now, which is to be removed; empty: nowhere. What
+// is left of it goes when a worker of the execution begins here, or with the execution.
+//
+// Whoever does this may be killed at any point. So the origin goes first: a folder
+// without one is replaced where a grant names a checkpoint, and gone on from, as it was
+// left, where it names none. Then the folder gets another name, at once and with
+// all that is in it: an attempt finds all of it or nothing, and where it finds
+// nothing, there is no origin either that says that it was restored.
+func RetireCheckpoint(dir string) (retired string, err error) {
+	if err := removeOrigin(dir); err != nil {
+		return "", err
+	}
+	if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
+		return "", nil // most often it is empty
+	}
+	retired = dir + retiredSuffix
+	if err = os.Rename(dir, retired); errors.Is(err, fs.ErrExist) { // one before it was not removed
+		err = errors.Join(removeAll(retired), os.Rename(dir, retired))
+	}
+	if err != nil {
+		return "", stint.Errorf(stint.Unavailable, "retire checkpoint: %w", err)
+	}
+	return retired, nil
+}
+
+// removeCheckpoint retires a checkpoint folder and removes it.
+func removeCheckpoint(dir string) error {
+	retired, err := RetireCheckpoint(dir)
+	if err == nil && retired != "" {
+		_ = removeAll(retired) // no attempt finds what is left of it
+	}
+	return err
+}
+
+// removeRetired removes what was retired by a worker or an agent that died then. That
+// others may be about to remove the same does no harm.
+func removeRetired(checkpoints string) {
+	list, _ := os.ReadDir(checkpoints) // what is not seen goes with the execution
+	for _, e := range list {
+		if strings.HasSuffix(e.Name(), retiredSuffix) {
+			_ = removeAll(filepath.Join(checkpoints, e.Name())) // likewise
+		}
+	}
+}
 
 // spareCheckpoint returns the slot's own empty folder, which becomes the checkpoint
 // folder of one operation after the other: to move one is a third of the work of
@@ -44,18 +94,34 @@ func (s *slot) beginCheckpoint(dir string) error {
 	return makeCheckpointDir(dir)
 }
 
-// endCheckpoint removes the folder of an operation that has completed; dir is
-// empty if it had none.
-func (s *slot) endCheckpoint(dir string) error {
-	if dir == "" {
-		return nil
+// checkpointOf returns the folder in which an item's program saves itself; empty: it
+// starts no program.
+func (s *slot) checkpointOf(it *item) (string, error) {
+	stage, err := s.stage(it.job)
+	if err != nil || !startsProcess(stage) {
+		return "", err
+	}
+	return CheckpointDir(s.setup.Checkpoints, it.job.Stage, it.order.Op), nil
+}
+
+// endCheckpoint removes the folder of an operation that has completed, as the journal
+// says. One with something in it is what another attempt needs until that is in
+// the log, and goes before the agent is told: then another attempt may have it.
+func (s *slot) endCheckpoint(it *item) error {
+	dir, err := s.checkpointOf(it)
+	if err != nil || dir == "" {
+		return err
 	}
 	failpoint.Reach("checkpoint-folder.before-removing")
-	if s.spare || !isPristine(dir) || os.Rename(dir, s.spareCheckpoint()) != nil {
-		return removeCheckpoint(dir)
+	if !s.spare && isPristine(dir) && removeOrigin(dir) == nil && os.Rename(dir, s.spareCheckpoint()) == nil {
+		s.spare = true
+		return nil
 	}
-	s.spare = true
-	return removeOrigin(dir)
+	if err := s.journal.store(); err != nil {
+		return err
+	}
+	_ = removeCheckpoint(dir) // the operation has completed all the same, and the folder goes with the execution
+	return nil
 }
 
 // isPristine reports whether a folder is as it was made.
@@ -91,18 +157,6 @@ func makeCheckpointDir(dir string) error {
 		return stint.Errorf(stint.Unavailable, "make checkpoint folder: %w", err)
 	}
 	return nil
-}
-
-// removeCheckpoint removes the folder of an operation that has completed.
-func removeCheckpoint(dir string) error {
-	err := os.Remove(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		err = removeAll(dir)
-	}
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		return removeOrigin(dir)
-	}
-	return stint.Errorf(stint.Unavailable, "remove checkpoint: %w", err)
 }
 
 // removeOrigin removes what says where a folder came from, which is most often

@@ -52,16 +52,17 @@
 //
 // A process finds a folder under STINT_CHECKPOINT_DIR, of its operation alone, in
 // which it may save itself for another attempt; the folder goes when the operation
-// has completed. A [Stop] drops what waits and gives what is in progress a grace
-// period; an operation that does not complete in it is recorded as interrupted.
+// has completed and its Done is in the log. A [Stop] drops what waits and gives what
+// is in progress a grace period; an operation that does not complete in it is
+// recorded as interrupted.
 //
 // # The slot log
 //
 // Before an operation begins its Begun is in the log; after its output is
 // written and before the next begins, its Done, Failed or Interrupted is. Both go out in one
-// write, and only what is written is told to the agent, in batches. So what the
-// agent knows is in the log, whatever dies when; see [ReadLog] for what stands
-// at the end of a log whose worker was killed.
+// write, but for a Done that a checkpoint folder waits for, and only what is written
+// is told to the agent, in batches. So what the agent knows is in the log, whatever
+// dies when; see [ReadLog] for what stands at the end of a log whose worker was killed.
 //
 // # Whose fault
 //

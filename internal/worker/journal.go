@@ -20,8 +20,9 @@ const (
 type journal struct {
 	conn    *Conn
 	log     *os.File
-	pending []byte // added and not yet in the log
+	pending []byte // added and not yet to be told
 	added   int    // records in pending
+	stored  int    // bytes of pending that are in the log
 
 	mu     sync.Mutex
 	told   []byte // in the log and not yet told
@@ -42,24 +43,38 @@ func (j *journal) add(r Record) error {
 	return err
 }
 
-// write puts what was added into the log, in one system call. An error means
-// that the log may end in a torn record: nothing can be written behind it.
-func (j *journal) write() error {
-	if len(j.pending) == 0 {
+// store puts what was added into the log, in one system call. The agent is told with
+// the next write. An error means that the log may end in a torn record: nothing can be
+// written behind it.
+func (j *journal) store() error {
+	if j.stored == len(j.pending) {
 		return nil
 	}
 	if err := failpoint.Error("log.before-write"); err != nil {
 		return fmt.Errorf("write slot log: %w", err)
 	}
-	if _, err := j.log.Write(j.pending); err != nil {
+	if _, err := j.log.Write(j.pending[j.stored:]); err != nil {
 		return fmt.Errorf("write slot log: %w", err)
 	}
+	j.stored = len(j.pending)
 	failpoint.Reach("log.after-write-before-telling")
+	return nil
+}
+
+// write stores what was added, and has the agent told. An error is that of store, or
+// that of the connection.
+func (j *journal) write() error {
+	if len(j.pending) == 0 {
+		return nil
+	}
+	if err := j.store(); err != nil {
+		return err
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.told = append(j.told, j.pending...)
 	j.count += j.added
-	j.pending, j.added = j.pending[:0], 0
+	j.pending, j.added, j.stored = j.pending[:0], 0, 0
 	if j.count >= tellRecords {
 		return j.tell()
 	}

@@ -27,7 +27,10 @@ func (s *slot) perform(ctx context.Context, it *item, end *ending) error {
 	done, err := s.try(ctx, it, end)
 	if err == nil {
 		done.Op.Start, done.Op.End = start, time.Now().UnixMilli()
-		return s.journal.add(Record{Done: done})
+		if err := s.journal.add(Record{Done: done}); err != nil {
+			return err
+		}
+		return s.endCheckpoint(it)
 	}
 	f := s.failure(ctx, it, err)
 	if end.asked() && f.Error.Code == stint.Canceled {
@@ -128,11 +131,11 @@ func (s *slot) attempt(ctx context.Context, o *operation, end *ending) error {
 	if len(it.order.Subset.Pieces) > 0 {
 		o.attempt.Input = it.order.Subset.Pieces[0]
 	}
-	if !startsProcess(stage) {
-		return nil
+	var err error
+	if o.attempt.Checkpoint, err = s.checkpointOf(it); err != nil || o.attempt.Checkpoint == "" {
+		return err
 	}
 	o.attempt.Dir = s.dir.path
-	o.attempt.Checkpoint = CheckpointDir(s.setup.Checkpoints, it.job.Stage, it.order.Op)
 	return errors.Join(s.prepareDir(o), s.beginCheckpoint(o.attempt.Checkpoint))
 }
 
@@ -215,9 +218,6 @@ func (s *slot) finish(ctx context.Context, o *operation) (*DoneRecord, error) {
 	d := &DoneRecord{Job: o.item.job.Job, Stage: o.item.job.Stage}
 	d.Op.Op = o.item.order.Op
 	if err := o.out.commit(ctx, d); err != nil {
-		return nil, err
-	}
-	if err := s.endCheckpoint(o.attempt.Checkpoint); err != nil {
 		return nil, err
 	}
 	d.Op.RecordsIn, d.Op.BytesIn, d.Op.InputSum = o.in.records()-(o.bad.count-o.bad.combined), o.in.bytes(), o.in.sum()

@@ -56,6 +56,7 @@ func (s *slot) begin(setup *Setup) error {
 	if err := errors.Join(os.MkdirAll(s.scratch(), 0o700), os.MkdirAll(setup.Checkpoints, 0o700), removeAll(s.spareCheckpoint())); err != nil {
 		return fmt.Errorf("set slot up: %w", err)
 	}
+	removeRetired(setup.Checkpoints)
 	return nil
 }
 
