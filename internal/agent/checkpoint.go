@@ -178,12 +178,12 @@ func copyFile(w io.Writer, path string, size int64) error {
 }
 
 // restoreCheckpoint puts the checkpoint of an operation into its folder, which
-// has nothing else in it then, unless the folder was restored from the same
+// has nothing else in it then, unless the folder is there and was restored from the same
 // archive before: then an attempt on this node may have gone on from there. The
 // error is [stint.Lost] if the archive is not there or not what it was.
 func restoreCheckpoint(ctx context.Context, storage *object.Storage, dir string, c *stint.Checkpoint) error {
 	origin := worker.CheckpointOrigin(dir)
-	if b, err := os.ReadFile(origin); err == nil && string(b) == c.Key {
+	if b, err := os.ReadFile(origin); err == nil && string(b) == c.Key && isFolder(dir) {
 		return nil
 	}
 	f, err := storage.Get(ctx, c.Key)
@@ -196,8 +196,9 @@ func restoreCheckpoint(ctx context.Context, storage *object.Storage, dir string,
 	fresh := dir + ".new"
 	err = errors.Join(unpackInto(ctx, fresh, f, c), f.Close())
 	failpoint.Reach("checkpoint.after-unpacking")
+	var older string
 	if err == nil {
-		err = errors.Join(removeTree(origin), removeTree(dir))
+		older, err = worker.RetireCheckpoint(dir)
 	}
 	failpoint.Reach("checkpoint.before-rename")
 	if err == nil {
@@ -207,10 +208,18 @@ func restoreCheckpoint(ctx context.Context, storage *object.Storage, dir string,
 	if err == nil {
 		err = os.WriteFile(origin, []byte(c.Key), 0o600)
 	}
+	if older != "" {
+		_ = removeTree(older) // nobody finds what is left of it
+	}
 	if err != nil {
 		return errors.Join(err, removeTree(fresh))
 	}
 	return nil
+}
+
+func isFolder(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.IsDir()
 }
 
 // unpackInto makes a folder of an archive, which it verifies before.

@@ -110,6 +110,71 @@ func TestACheckpointIsRestoredAsItWas(t *testing.T) {
 	}
 }
 
+// Whatever is in the place of a folder as an agent or a worker was killed: an
+// attempt whose grant names the archive finds the folder as it was left, or what
+// is in storage.
+func TestAnAttemptFindsTheWholeFolderOrTheArchive(t *testing.T) {
+	t.Parallel()
+	storage := newStorage(t)
+	archived := map[string]string{"position": "1", "results": "one"}
+	later := map[string]string{"position": "2", "results": "one, two"}
+	source := t.TempDir()
+	write(t, source, archived)
+	c, _, err := archive(t.Context(), storage, "saved/x/a", source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, k := range map[string]struct {
+		dir    map[string]string // nil: there is none
+		origin string            // empty: there is none
+		beside string            // suffix of a folder with half of what was saved
+		want   map[string]string
+	}{
+		"an attempt went on from the archive":                {dir: later, origin: "saved/x/a", want: later},
+		"it was restored from another":                       {dir: later, origin: "saved/x/b", want: archived},
+		"restored, and nothing says from what":               {dir: archived, want: archived},
+		"the origin is removed, the folder is not":           {dir: later, want: archived},
+		"the folder is moved away, and removed in part":      {beside: ".gone", want: archived},
+		"an older folder is gone, the archive half unpacked": {beside: ".new", want: archived},
+		"the folder is gone, the origin is not":              {origin: "saved/x/a", want: archived},
+		"nothing is there":                                   {want: archived},
+	} {
+		dir := filepath.Join(t.TempDir(), "0-1")
+		if k.dir != nil {
+			write(t, dir, k.dir)
+		}
+		if k.origin != "" {
+			write(t, filepath.Dir(dir), map[string]string{filepath.Base(worker.CheckpointOrigin(dir)): k.origin})
+		}
+		if k.beside != "" {
+			write(t, dir+k.beside, map[string]string{"position": "2"})
+		}
+		if err := restoreCheckpoint(t.Context(), storage, dir, c); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		found := make(map[string]string)
+		for _, e := range must(os.ReadDir(dir))(t) {
+			found[e.Name()] = string(must(os.ReadFile(filepath.Join(dir, e.Name())))(t))
+		}
+		equal(t, name, found, k.want)
+		if b := must(os.ReadFile(worker.CheckpointOrigin(dir)))(t); string(b) != c.Key {
+			t.Errorf("%s: origin %q", name, b)
+		}
+	}
+}
+
+// An archive that is lost is done without, by an attempt that finds what is here.
+func TestAFolderStaysWholeWhereItsArchiveIsNotInStorage(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "0-1")
+	write(t, dir, map[string]string{"position": "1", "results": "one"})
+	want := tree(t, dir)
+	if err := restoreCheckpoint(t.Context(), newStorage(t), dir, &stint.Checkpoint{Key: "saved/x/a"}); stint.CodeOf(err) != stint.Lost {
+		t.Error(err)
+	}
+	equal(t, "the folder", tree(t, dir), want)
+}
+
 func TestAnEmptyCheckpointFolderIsNone(t *testing.T) {
 	t.Parallel()
 	storage, dir := newStorage(t), t.TempDir()
