@@ -43,6 +43,7 @@ func (a *arrived) apply(l *loop, now time.Time) {
 	case m.Ack != nil:
 		failpoint.Reach("report.after-acknowledgement")
 		l.ledger.Acked(m.Ack.Execution, m.Ack.Seq, m.Ack.Incarnation)
+		l.retireSaved(m.Ack.Execution)
 	case m.Resend != nil:
 		l.resend(*m.Resend)
 	case m.Forget != nil:

@@ -66,8 +66,8 @@
 //	a job is to stop         what has not begun is given back; what is in progress
 //	                         may complete, or save itself in its checkpoint folder,
 //	                         until the grace period ends; the folder goes to
-//	                         long-term storage and is unpacked where the operation
-//	                         goes on
+//	                         long-term storage, stays until the server knows that,
+//	                         and is unpacked where the operation goes on
 //	the server is away       work goes on; after the lease (15 minutes) everything
 //	                         is stopped and given back
 //	the agent dies           its workers die with it; the next incarnation reads

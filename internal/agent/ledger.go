@@ -343,6 +343,14 @@ func (l *Ledger) Outstanding(x stint.ExecutionID, id stint.JobID, op uint32) (ha
 	return stint.RangesContain(j.handed, op), stint.RangesContain(j.begun, op)
 }
 
+// Open reports whether an operation of a stage is in a job here and has not ended.
+func (l *Ledger) Open(x stint.ExecutionID, stage int, op uint32) bool {
+	a := l.accounts[x]
+	return a != nil && slices.ContainsFunc(a.jobs, func(j *job) bool {
+		return j.grant.Stage == stage && (stint.RangesContain(j.waiting, op) || stint.RangesContain(j.handed, op))
+	})
+}
+
 // Holdings returns what this node has of every execution that is not
 // forgotten, by id: what it says when it attaches.
 func (l *Ledger) Holdings() []stint.Holding {

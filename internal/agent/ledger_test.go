@@ -215,9 +215,18 @@ func TestAnInterruptedOperationHasEndedAndIsOwed(t *testing.T) {
 		t.Errorf("it ended not once; owed %d", l.Owed())
 	}
 	equal(t, "jobs with work left", l.Jobs(exec1), []stint.JobID{1})
+	if !l.InterruptionOwed(exec1, 1, 0) || l.InterruptionOwed(exec1, 1, 1) || l.Open(exec1, 0, 0) || !l.Open(exec1, 0, 1) || l.Open(exec1, 1, 1) {
+		t.Error("before the report")
+	}
 	r, _ := l.Report(exec1)
 	equal(t, "interrupted", r.Interrupted, []stint.Interrupted{i})
+	if !l.InterruptionOwed(exec1, 1, 0) {
+		t.Error("not owed once it is reported")
+	}
 	l.Acked(exec1, r.Seq, 3)
+	if l.InterruptionOwed(exec1, 1, 0) {
+		t.Error("owed once it is acknowledged")
+	}
 	if n := len(l.Holdings()[0].Completed); n != 0 || l.Owed() != 0 {
 		t.Errorf("%d completed, %d owed", n, l.Owed())
 	}

@@ -116,7 +116,8 @@ type execution struct {
 	fetching     int            // those of them whose input is brought here
 	preparations []*preparation // that may have to end before the execution does
 	stops        map[stint.JobID]stop
-	saving       []handed // operations whose checkpoint is being archived
+	saving       []handed      // operations whose checkpoint is being archived
+	saved        []savedFolder // that stay until the server knows of their archives
 	retryAt      time.Time
 	seated       time.Time // last given a slot
 	told         told

@@ -127,6 +127,15 @@ func (l *Ledger) Unacked(x stint.ExecutionID, after uint64) []*stint.Report {
 // Owed returns how many operations ended and are not acknowledged.
 func (l *Ledger) Owed() int { return l.owed }
 
+// InterruptionOwed reports whether the server may not have on disk yet that an
+// operation of a job was interrupted.
+func (l *Ledger) InterruptionOwed(x stint.ExecutionID, id stint.JobID, op uint32) bool {
+	a := l.accounts[x]
+	return a != nil && slices.ContainsFunc(slices.Concat(a.sent, a.drafts), func(r *stint.Report) bool {
+		return slices.ContainsFunc(r.Interrupted, func(i stint.Interrupted) bool { return i.Job == id && i.Op == op })
+	})
+}
+
 // Acked drops the reports of an execution up to number seq: the server has
 // them on disk. An acknowledgement of another incarnation's reports is ignored.
 func (l *Ledger) Acked(x stint.ExecutionID, seq uint64, incarnation stint.Incarnation) {

@@ -146,7 +146,7 @@ func (l *loop) interrupted(x stint.ExecutionID, i stint.Interrupted) bool {
 	open, post := l.storages.open, l.post
 	e.task(func(ctx context.Context) {
 		i.Checkpoint, i.Note = saveCheckpoint(ctx, open, stop.storage, key, dir)
-		post(&checkpointSaved{execution: x, interrupted: i})
+		post(&checkpointSaved{execution: x, stage: stage, interrupted: i})
 	})
 	return true
 }
@@ -154,8 +154,8 @@ func (l *loop) interrupted(x stint.ExecutionID, i stint.Interrupted) bool {
 // checkpoints returns the folder of the checkpoints of an execution.
 func (l *loop) checkpoints(x stint.ExecutionID) string { return l.folder.work(x, "checkpoints") }
 
-// saveCheckpoint archives a checkpoint folder, and removes it once it is in
-// storage: where the operation goes on it is restored from there.
+// saveCheckpoint archives a checkpoint folder. The folder stays until the server knows of
+// the archive, see retireSaved.
 func saveCheckpoint(ctx context.Context, open func(context.Context, string) (*object.Storage, error), url, key, dir string) (*stint.Checkpoint, string) {
 	storage, err := open(ctx, url)
 	if err != nil {
@@ -170,16 +170,71 @@ func saveCheckpoint(ctx context.Context, open func(context.Context, string) (*ob
 	}
 	c.Storage = url
 	failpoint.Reach("checkpoint.after-storing")
-	_ = removeTree(dir) // what is left is replaced when the archive is restored
-	failpoint.Reach("checkpoint.before-removing-origin")
-	_ = removeTree(worker.CheckpointOrigin(dir)) // likewise: it names an older one
 	return c, note
+}
+
+// savedFolder is a checkpoint folder of which the archive is in storage.
+type savedFolder struct {
+	handed
+	stage int
+}
+
+// retireSaved removes the checkpoint folders of an execution of which the server has on
+// disk where their archives are: where their operations go on they are restored from
+// there. Until then nobody else knows of an archive, and should this agent end, an
+// operation can go on from its folder alone, which keeps the word of where it came from
+// for that. A folder whose operation was granted to this node again stays: it is
+// replaced as the archive is restored.
+func (l *loop) retireSaved(x stint.ExecutionID) {
+	e := l.executions[x]
+	if e == nil || e.forgotten != nil {
+		return
+	}
+	e.saved = slices.DeleteFunc(e.saved, func(s savedFolder) bool {
+		if l.ledger.InterruptionOwed(x, s.job, s.op) {
+			return false
+		}
+		if !l.ledger.Open(x, s.stage, s.op) {
+			failpoint.Reach("checkpoint.before-removing-origin")
+			l.retire(e, worker.CheckpointDir(l.checkpoints(x), s.stage, s.op))
+		}
+		return true
+	})
+}
+
+// retire removes a checkpoint folder. It has another name at once, since a grant of its
+// operation may be the next that the server says; what is in it takes its time.
+func (l *loop) retire(e *execution, dir string) {
+	retired, err := worker.RetireCheckpoint(dir)
+	switch {
+	case err != nil: // it is replaced when the archive is restored
+		l.logger.Warn("checkpoint folder not removed", "execution", e.id, "path", dir, "err", err)
+	case retired != "":
+		x, post := e.id, l.post
+		e.task(func(context.Context) {
+			post(&retiredRemoved{execution: x, err: removeTree(retired)})
+		})
+	}
+}
+
+// retiredRemoved says that what was in a checkpoint folder is gone, or why not.
+type retiredRemoved struct {
+	execution stint.ExecutionID
+	err       error
+}
+
+func (r *retiredRemoved) apply(l *loop, _ time.Time) {
+	l.executions[r.execution].tasks--
+	if r.err != nil {
+		l.logger.Warn("checkpoint folder not removed", "execution", r.execution, "err", r.err)
+	}
 }
 
 // checkpointSaved says that an interrupted operation has ended, with a checkpoint
 // or without.
 type checkpointSaved struct {
 	execution   stint.ExecutionID
+	stage       int
 	interrupted stint.Interrupted
 }
 
@@ -193,7 +248,9 @@ func (c *checkpointSaved) apply(l *loop, _ time.Time) {
 	if i.Note != "" {
 		l.logger.Warn("operation interrupted", "execution", e.id, "job", i.Job, "count", i.Op, "status", i.Note)
 	}
-	l.ledger.Interrupted(e.id, i)
+	if l.ledger.Interrupted(e.id, i) && i.Checkpoint != nil {
+		e.saved = append(e.saved, savedFolder{handed: handed{i.Job, i.Op}, stage: c.stage})
+	}
 }
 
 // restored puts the checkpoints of a run's operations into their folders. One

@@ -11,6 +11,7 @@ import (
 
 	"stint"
 	"stint/internal/link"
+	"stint/internal/worker"
 )
 
 func (p *peer) suspend(t *testing.T, grace time.Duration, jobs ...stint.JobID) {
@@ -120,6 +121,81 @@ func TestAnInterruptedOperationGoesOnFromItsCheckpointWhereverItIs(t *testing.T)
 	}
 	if got := readOutput(t, output, 1); got != "counted 2\n" {
 		t.Errorf("output %q", got)
+	}
+}
+
+// An agent may end between the end of an operation in storage and the server's word
+// that it knows: then nobody knows of the archive, and the folder is all there is.
+func TestASavedFolderStaysUntilTheServerKnows(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	node := t.TempDir()
+	spec := overRange(execX, 1, shell(counting))
+	begun := filepath.Join(t.TempDir(), "begun")
+	spec.Environment = map[string]string{"BEGUN": begun}
+	checkpoints := filepath.Join(node, "work", string(execX), "checkpoints")
+	grant := stint.Grant{Execution: execX, Job: 1, Ops: ops(0, 1)}
+
+	a, stop := s.start(t, nodeA, node, 1)
+	a.mute = true
+	a.send(t, link.ServerMessage{Spec: spec})
+	a.grant(t, grant)
+	awaitFile(t, begun+"-0")
+	a.suspend(t, time.Minute)
+	if i := a.awaitInterrupted(t); i.Checkpoint == nil {
+		t.Fatalf("%+v", i)
+	}
+	stop()
+	if b := must(os.ReadFile(filepath.Join(checkpoints, "0-0", "state")))(t); string(b) != "1\n" {
+		t.Errorf("the folder has %q", b)
+	}
+
+	a, _ = s.start(t, nodeA, node, 1)
+	a.send(t, link.ServerMessage{Spec: spec})
+	grant.Job++
+	a.grant(t, grant) // without a checkpoint
+	awaitFile(t, begun+"-1")
+	a.suspend(t, time.Minute)
+	i := a.awaitInterrupted(t)
+	eventually(t, "no folder", func() bool {
+		left := must(filepath.Glob(filepath.Join(checkpoints, "0-0*")))(t)
+		return len(left) == 0
+	})
+	grant.Job++
+	grant.Checkpoints = []stint.Checkpoint{*i.Checkpoint}
+	a.grant(t, grant)
+	a.awaitDone(t, 1)
+}
+
+func TestASavedFolderGoesOnceTheServerKnowsUnlessItsOperationIsBack(t *testing.T) {
+	t.Parallel()
+	for _, back := range []bool{false, true} {
+		l := newTestLoop(t, grant(execX, 1, 0, 1))
+		e := l.execution(execX)
+		l.ledger.Next(execX, 1)
+		dir := worker.CheckpointDir(l.checkpoints(execX), 0, 0)
+		write(t, dir, map[string]string{"position": "1", "results": "one"})
+		write(t, filepath.Dir(dir), map[string]string{filepath.Base(worker.CheckpointOrigin(dir)): "saved/x/a"})
+		want := tree(t, filepath.Dir(dir))
+		e.tasks++
+		(&checkpointSaved{execution: execX, interrupted: stint.Interrupted{Job: 1, Op: 0, Checkpoint: &stint.Checkpoint{Key: "saved/x/b"}}}).apply(l, time.Now())
+		r, _ := l.ledger.Report(execX)
+		ack := &arrived{message: link.ServerMessage{Ack: &link.Ack{Execution: execX, Seq: r.Seq - 1, Incarnation: r.Incarnation}}}
+		ack.apply(l, time.Now())
+		equal(t, "not known yet", tree(t, filepath.Dir(dir)), want)
+		if back {
+			l.ledger.Accept(grant(execX, 2, 0, 1))
+		}
+		ack.message.Ack.Seq++
+		ack.apply(l, time.Now())
+		if back {
+			equal(t, "granted again", tree(t, filepath.Dir(dir)), want)
+		} else if list := must(os.ReadDir(filepath.Dir(dir)))(t); len(list) != 1 || list[0].Name() != "0-0.gone" || e.tasks != 1 {
+			t.Errorf("known: %v, %d tasks", list, e.tasks)
+		}
+		if len(e.saved) != 0 {
+			t.Errorf("%+v are waited for", e.saved)
+		}
 	}
 }
 
