@@ -72,6 +72,11 @@ func (a *app) node(ctx context.Context, f *agentFlags) error {
 	if err != nil {
 		return err
 	}
+	if f.supervised {
+		if err := dir.removeRest(); err != nil {
+			a.logger("agent").WarnContext(ctx, "the rest of a removed folder stays", "path", dir.removing(), "err", err)
+		}
+	}
 	for deadline := time.Now().Add(leftPatience); ; {
 		if err := os.Mkdir(string(dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return stint.Errorf(stint.Invalid, "data folder %s: %w", dir, err)
@@ -95,7 +100,7 @@ func (a *app) node(ctx context.Context, f *agentFlags) error {
 // again, unless the folder is left over from an earlier start: then the machine
 // joins anew.
 func (a *app) leave(dir folder, refused *agent.Refused) error {
-	if err := os.RemoveAll(string(dir)); err != nil {
+	if err := dir.remove(); err != nil {
 		return fmt.Errorf("remove the folder of a removed node: %w", err)
 	}
 	failpoint.Reach("dismissal.after-removing-folder")

@@ -149,6 +149,9 @@ func (u *upFlags) supervise(ctx context.Context, f folder, listener *net.TCPList
 			return nil //nolint:nilerr // ctx has ended
 		}
 		ready()
+		if err := f.removeRests(); err != nil {
+			s.Logger.WarnContext(ctx, "the rest of a removed folder stays", "err", err)
+		}
 		if err := u.retireLeftover(ctx, s, f, listener.Addr().String()); err != nil && ctx.Err() == nil {
 			s.Logger.WarnContext(ctx, "agents of an earlier start are not drained", "err", err)
 		}

@@ -26,7 +26,8 @@ import (
 //	join          the token with which its agents join
 //	server/       the record, the certificate authority, the keys
 //	storage/      system storage, unless --storage says otherwise
-//	agents/1 …    one folder per local agent; nothing that must survive without it
+//	agents/1 …    one folder per local agent; nothing that must survive without it;
+//	              1.removing: the rest of one that is gone
 //	logs/         what the children of "stint up" print
 type folder string
 

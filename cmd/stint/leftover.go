@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -68,7 +67,7 @@ func (f folder) leftover(wanted int) map[string]int {
 	}
 	numbers := make(map[string]int)
 	for _, e := range entries {
-		if n, err := strconv.Atoi(e.Name()); err == nil && n > wanted && f.agent(n) == f.at("agents/"+e.Name()) {
+		if n, err := strconv.Atoi(e.Name()); err == nil && n > wanted && f.agent(n) == f.at("agents/"+e.Name()) && !folder(f.agent(n)).isGone() {
 			numbers[agentName(n)] = n
 		}
 	}
@@ -91,7 +90,7 @@ func (f folder) retired(wanted int) map[string]int {
 	for _, e := range entries {
 		text, marked := strings.CutSuffix(e.Name(), ".retiring")
 		n, err := strconv.Atoi(text)
-		if _, gone := os.Lstat(f.agent(n)); marked && err == nil && n > wanted && errors.Is(gone, fs.ErrNotExist) {
+		if marked && err == nil && n > wanted && folder(f.agent(n)).isGone() {
 			numbers[agentName(n)] = n
 		}
 	}
@@ -200,7 +199,7 @@ func (u *upFlags) retire(ctx context.Context, s *local.Supervisor, f folder, c *
 	failpoint.Reach("retirement.before-removing-folder")
 	// The folder goes first: with it, an agent of this number could not come back as
 	// the node that was removed.
-	if err := os.RemoveAll(f.agent(number)); err != nil {
+	if err := folder(f.agent(number)).remove(); err != nil {
 		return fmt.Errorf("remove the folder of a drained agent: %w", err)
 	}
 	failpoint.Reach("retirement.before-removing-node")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"stint"
@@ -195,6 +196,10 @@ func (l *look) run(ctx context.Context, scratch string) error {
 	return l.lookAtStorage(ctx)
 }
 
+// Removing ends the name of what was the folder of an agent and is being removed:
+// what is left in it is nobody's.
+const Removing = ".removing"
+
 // findAgents lists the agents' folders: those of "stint up" and those that were named.
 func (l *look) findAgents() error {
 	l.agents = slices.Clone(l.check.Agents)
@@ -211,7 +216,7 @@ func (l *look) findAgents() error {
 		return err
 	}
 	for _, dir := range own {
-		if info, err := os.Stat(dir); err == nil && info.IsDir() && !slices.Contains(l.agents, dir) {
+		if info, err := os.Stat(dir); err == nil && info.IsDir() && !strings.HasSuffix(dir, Removing) && !slices.Contains(l.agents, dir) {
 			l.agents = append(l.agents, dir)
 		}
 	}
