@@ -7,9 +7,11 @@
 //	           └── stint agent --data DATA/agents/2 …
 //
 // A child that ends is started again with the same arguments, hence on the same
-// folder, after a delay that doubles while it does not stay up ([Delay]). A
-// child that refuses its very first start as a usage error (exit code 2) ends
-// the supervision with what it said last.
+// folder, after a delay that doubles while it does not stay up ([Delay]), or while
+// what it needs is not there: an agent needs the service, which may be away for long.
+// A child that refuses its very first start as a usage error (exit code 2) ends
+// the supervision with what it said last, and so does one that has never had what it
+// needs.
 //
 // Children end with their supervisor, whatever ends it. In order: a signal asks
 // each to stop, and after the grace period it is killed. Out of order: each

@@ -24,7 +24,7 @@ type Child struct {
 	Name  string                      // in logs and errors, and of its log file
 	Args  []string                    // arguments of the program, without its name
 	Files []*os.File                  // inherited, from descriptor 3 on
-	Ready func(context.Context) error // called before every start; returns when the child may start
+	Ready func(context.Context) error // called before every start; returns when the child may start, or why it cannot
 }
 
 // Supervisor keeps children running. Its fields are not changed once Run was called.
@@ -50,8 +50,9 @@ const (
 
 // Run starts the children and keeps them running until ctx ends, then stops
 // them all and returns nil when the last is gone. It returns early, with every
-// child stopped, when one refuses its first start or cannot be started at all. One
-// that ends with [DismissedExit] is not started again; the others go on.
+// child stopped, when one refuses its first start, or cannot be started the first
+// time; later that is tried again. One that ends with [DismissedExit] is not started
+// again; the others go on.
 func (s *Supervisor) Run(ctx context.Context, children ...Child) error {
 	if s.Alone {
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
@@ -71,14 +72,14 @@ func (s *Supervisor) keep(ctx context.Context, c Child) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	for first, failures := true, 0; ; first = false {
-		if err := c.ready(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		err := c.ready(ctx)
+		if err != nil && first && ctx.Err() == nil {
 			return err
 		}
 		started := time.Now()
-		err := s.once(ctx, c)
+		if err == nil {
+			err = s.once(ctx, c)
+		}
 		if ctx.Err() != nil {
 			return nil
 		}

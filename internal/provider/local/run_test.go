@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -176,6 +177,46 @@ func TestChildThatRefusesItsFirstStartEndsTheRest(t *testing.T) {
 		Child{Name: "child", Args: []string{"play-child", s.pipe}},
 		Child{Name: "refuser", Args: []string{"play-refuse", s.pipe}})
 	if stint.CodeOf(err) != stint.Invalid || err.Error() != "refuser: the folder is somebody else's" {
+		t.Errorf("Run() = %v", err)
+	}
+}
+
+// What a child needs may be away for longer than anybody waits for it at once.
+func TestChildThatOnceHadWhatItNeedsIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	asked := 0
+	ready := func(context.Context) error {
+		if asked++; asked == 2 || asked == 3 {
+			return errors.New("the service does not answer")
+		}
+		return nil
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		err := supervisor(filepath.Dir(s.pipe)).Run(ctx, Child{Name: "child", Args: []string{"play-child", s.pipe}, Ready: ready})
+		_ = os.WriteFile(s.pipe, []byte("the supervisor has ended\n"), 0)
+		done <- err
+	}()
+	if err := syscall.Kill(s.expectPID(t), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	s.expectPID(t)
+	cancel()
+	if err := <-done; err != nil || asked != 4 {
+		t.Errorf("Run() = %v; Ready was called %d times, want 4", err, asked)
+	}
+}
+
+func TestChildThatNeverHadWhatItNeedsEndsTheRest(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	want := errors.New("the service does not answer")
+	err := supervisor(filepath.Dir(s.pipe)).Run(t.Context(),
+		Child{Name: "child", Args: []string{"play-child", s.pipe}},
+		Child{Name: "waiter", Args: []string{"play-child", s.pipe}, Ready: func(context.Context) error { return want }})
+	if !errors.Is(err, want) {
 		t.Errorf("Run() = %v", err)
 	}
 }
