@@ -63,12 +63,14 @@ type Identity struct {
 // same folder. Errors: [stint.Conflict] if another process holds the folder;
 // [*stint.StaleIncarnation] if a later start of the node is known than this one: the
 // next Run is the latest; what Identify returns; what keeps the folder from being read
-// or the port from being opened; [*Refused] when the node was removed from its service.
+// or the port from being opened, [stint.Unavailable] where that is a full disk;
+// [*Refused] when the node was removed from its service.
 // A server that is not there is no error.
 func (a *Agent) Run(ctx context.Context) (err error) {
 	if a.Slots < 1 || len(a.WorkerCommand) == 0 {
 		return stint.Errorf(stint.Invalid, "agent with %d slots and worker command %q: expected at least one slot and a command", a.Slots, a.WorkerCommand)
 	}
+	defer func() { err = a.noSpace(err) }()
 	f, err := openFolder(a.Dir)
 	if err != nil {
 		return err
@@ -78,11 +80,11 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("identify node: %w", err)
 	}
-	if err := f.begin(identity.Node, a.Name); err != nil {
+	logger := a.Logger.With("component", "agent", "node", identity.Node)
+	if err := a.begin(ctx, f, identity.Node, logger); err != nil {
 		return err
 	}
 	failpoint.Reach("incarnation.after-save")
-	logger := a.Logger.With("component", "agent", "node", identity.Node)
 	kept, ledger, boot, err := a.restore(ctx, f, logger)
 	if err != nil {
 		return err
@@ -116,6 +118,20 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		preparer: &preparer{node: identity.Node, incarnation: f.node.Incarnation, folder: f, store: store, peers: peers, packs: packs, broadcasts: newBroadcasts(), courier: newCourier(a.Access.OpenRange, a.Slots, free.bytes)},
 	}
 	return s.run(ctx, ledger, identity, listener)
+}
+
+// begin starts a new incarnation. Where the disk is full its cache gives way first, as it
+// would if the node had started.
+func (a *Agent) begin(ctx context.Context, f *folder, node stint.NodeID, logger *slog.Logger) error {
+	err := f.begin(node, a.Name)
+	if !isFull(err) {
+		return err
+	}
+	logger.WarnContext(ctx, "disk full at start, cache gives way", "path", a.Dir, "err", err)
+	if err := giveWay(ctx, f, logger); err != nil {
+		return err
+	}
+	return f.begin(node, a.Name)
 }
 
 // restore opens the block store and enters what earlier incarnations have

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -222,6 +223,25 @@ func (c *cache) sweep(ctx context.Context, now time.Time, post func(notice)) {
 	if size > 0 && disk.over(ended, size) > 0 {
 		c.removeDropped(ctx, dropped, post)
 	}
+}
+
+// giveWay sweeps the cache of a node that has not started: nothing is performed there.
+func giveWay(ctx context.Context, f *folder, logger *slog.Logger) error {
+	store, err := block.Open(f.at("blocks"))
+	if err != nil {
+		return fmt.Errorf("open blocks: %w", err)
+	}
+	c := newCache(store, f, logger)
+	for _, x := range store.Executions() {
+		_, restored := c.restore(x)
+		err = errors.Join(err, restored)
+	}
+	c.sweep(ctx, time.Now(), func(n notice) {
+		if o, ok := n.(*outlived); ok {
+			err = errors.Join(err, store.Remove(o.execution))
+		}
+	})
+	return errors.Join(err, store.Close())
 }
 
 // room is what a disk has, in bytes.

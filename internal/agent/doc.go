@@ -76,7 +76,8 @@
 //	the disk is full         operations fail as Unavailable; until there is room
 //	                         again what has not begun is given back, and one
 //	                         operation of it says why. One whose own output has
-//	                         filled the disk fails as a program does
+//	                         filled the disk fails as a program does. A start has
+//	                         the cache give way, or fails as Unavailable
 //	a block is not whole     it is condemned, for all incarnations, and lost
 //	the storage is away      what was to be saved waits; what is not found there is
 //	                         not missing

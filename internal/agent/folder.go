@@ -78,7 +78,9 @@ func lockFile(path string) (*os.File, error) {
 		err = f.Truncate(0)
 	}
 	if err == nil {
-		_, err = fmt.Fprintln(f, os.Getpid())
+		if _, err = fmt.Fprintln(f, os.Getpid()); isFull(err) {
+			err = nil // a courtesy, as above
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
@@ -89,7 +91,8 @@ func lockFile(path string) (*os.File, error) {
 // selfTest finds out whether the folder's file system does what is relied on: a
 // lock keeps a second one out, and a file that was synced and given its name has
 // its bytes. Work and blocks must lie on it as a whole: a full disk is seen, and
-// given room, in one place.
+// given room, in one place. Where it is full already no file can be tried, which is
+// no refusal: the next one that is written shows whether there is room again.
 func (f *folder) selfTest() error {
 	second, err := os.OpenFile(f.lock.Name(), os.O_RDWR, 0)
 	if err != nil {
@@ -99,6 +102,14 @@ func (f *folder) selfTest() error {
 	if closed := second.Close(); !errors.Is(err, unix.EWOULDBLOCK) || closed != nil {
 		return errors.Join(errors.New("its file system has no locks"), err, closed)
 	}
+	if err := f.probe(); err != nil && !isFull(err) {
+		return err
+	}
+	return f.isOnOneDisk("work", "blocks")
+}
+
+// probe writes a file and reads it.
+func (f *folder) probe() error {
 	probe, want := f.at("probe"), strconv.Itoa(os.Getpid())
 	if err := writeSynced(probe, []byte(want)); err != nil {
 		return err
@@ -107,10 +118,7 @@ func (f *folder) selfTest() error {
 	if err == nil && string(b) != want {
 		err = fmt.Errorf("%q was written and %q is read", want, b)
 	}
-	if err = errors.Join(err, os.Remove(probe)); err != nil {
-		return err
-	}
-	return f.isOnOneDisk("work", "blocks")
+	return errors.Join(err, os.Remove(probe))
 }
 
 // isOnOneDisk refuses subfolders on other file systems than the folder.
@@ -283,6 +291,18 @@ func (f *folder) vacancy() (vacancy, error) {
 		v.files = int64(s.Ffree)
 	}
 	return v, nil
+}
+
+// isFull reports whether an error is for want of room.
+func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
+// noSpace makes an error of a start for want of room one that passes by itself; others
+// stay what they are.
+func (a *Agent) noSpace(err error) error {
+	if !isFull(err) {
+		return err
+	}
+	return stint.Errorf(stint.Unavailable, "no_space: data folder %q: %w", a.Dir, err)
 }
 
 // nodeFault turns an error of this node's own means (room, descriptors, disk)

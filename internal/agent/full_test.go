@@ -1,0 +1,96 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"stint"
+)
+
+// It runs itself in a mount namespace, as root or where users may make one.
+func TestAStartOnAFullDiskLetsTheCacheGiveWay(t *testing.T) {
+	t.Parallel()
+	const where = "STINT_TEST_MOUNTS"
+	if os.Getenv(where) == "" {
+		args := []string{"--mount", os.Args[0], "-test.run", "^" + t.Name() + "$", "-test.v"}
+		if os.Geteuid() != 0 {
+			args = append([]string{"--map-root-user"}, args...)
+		}
+		c := exec.CommandContext(t.Context(), "unshare", args...)
+		c.Env = append(os.Environ(), where+"=1")
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	disk := t.TempDir()
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=2m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
+	started := errors.New("it has read its folder")
+	start := func(dir string) error {
+		a := &Agent{
+			Dir: filepath.Join(disk, dir), Name: "a", Slots: 1, WorkerCommand: []string{"none"}, Logger: slog.New(slog.DiscardHandler),
+			Identify: func(context.Context, string) (Identity, error) { return Identity{Node: oneNode}, nil },
+			network:  network{listen: func(context.Context, string, string) (net.Listener, error) { return nil, started }},
+		}
+		return a.Run(t.Context())
+	}
+	if err := start("node"); !errors.Is(err, started) {
+		t.Fatalf("with room: %v", err)
+	}
+	cached, needed := filepath.Join(disk, "node", "blocks", string(execX)), filepath.Join(disk, "node", "blocks", string(execY))
+	for _, dir := range []string{cached, needed} {
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "1.seg"), make([]byte, 512<<10), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill(t, filepath.Join(disk, "filler"))
+	for _, dir := range []string{"node", "new"} {
+		if err := start(dir); stint.CodeOf(err) != stint.Unavailable || !strings.Contains(err.Error(), "no_space: ") || !strings.Contains(err.Error(), filepath.Join(disk, dir)) {
+			t.Errorf("%s, on a full disk: %v", dir, err)
+		}
+	}
+
+	mark := must(json.Marshal(kept{Until: time.Now().Add(time.Hour).UnixMilli()}))(t)
+	if err := errors.Join(os.Truncate(filepath.Join(cached, "1.seg"), 400<<10), os.WriteFile(filepath.Join(cached, keepMark), mark, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, filepath.Join(disk, "more"))
+	if err := start("node"); !errors.Is(err, started) {
+		t.Errorf("on a full disk with cache: %v", err)
+	}
+	if _, err := os.Stat(cached); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the cache: %v", err)
+	}
+	if _, err := os.Stat(needed); err != nil {
+		t.Errorf("what is needed: %v", err)
+	}
+}
+
+// fill writes a file until the disk is full.
+func fill(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() //nolint:errcheck // it is not whole anyhow
+	for err == nil {
+		_, err = f.Write(make([]byte, 4<<10))
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+}
