@@ -3,14 +3,18 @@ package agent
 import (
 	gocmp "cmp"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"stint"
+	"stint/internal/link"
+	"stint/internal/wire"
 )
 
 const (
@@ -302,6 +306,92 @@ func TestALongReportIsSplit(t *testing.T) {
 	}
 	if total != n || reports < 4 {
 		t.Errorf("%d operations in %d reports", total, reports)
+	}
+}
+
+// A report that is numbered is sent until it is acknowledged: one that no session
+// takes would end every session.
+func TestNoReportIsLongerThanASessionTakes(t *testing.T) {
+	t.Parallel()
+	const n = 40
+	name := func(i int) string { return fmt.Sprintf("%0*d", stint.MaxCounterName, i) }
+	turns := make([]stint.Range, 1_000_000) // every second operation
+	for i := range turns {
+		turns[i] = ops(uint32(2*i), uint32(2*i+1))
+	}
+	largest := stint.OpDone{Start: math.MaxInt64, End: math.MaxInt64, BytesIn: math.MaxInt64, BytesOut: math.MaxInt64, RecordsIn: math.MaxInt64, RecordsOut: math.MaxInt64, InputSum: math.MaxUint64, BadRecords: math.MaxInt64}
+	tests := map[string]func(l *Ledger, op uint32) int{ // returns how many operations have ended
+		"counters": func(l *Ledger, op uint32) int {
+			var counters stint.Counters
+			for i := range stint.MaxCounters {
+				counters.Add(name(i), name(i), math.MinInt64)
+			}
+			done := largest
+			done.Op = op
+			l.Done(exec1, 1, done, counters.Deltas(op), nil)
+			return 1
+		},
+		"parts": func(l *Ledger, op uint32) int {
+			l.Done(exec1, 1, stint.OpDone{Op: op}, nil, &stint.Part{Op: op, Name: strings.Repeat("p", 255<<10), Bytes: math.MaxInt64, Sum: math.MaxUint64})
+			return 1
+		},
+		"failures": func(l *Ledger, op uint32) int {
+			nodes := slices.Repeat([]stint.NodeID{nodeA}, 10_000)
+			text := strings.Repeat("e", link.MaxMessage)
+			l.Fail(exec1, stint.Failure{Job: 1, Op: op, Start: math.MaxInt64, End: math.MaxInt64, Error: stint.Errorf(stint.Lost, "%s", text), Stderr: text, Sources: nodes, Silent: nodes})
+			return 1
+		},
+		"interrupted": func(l *Ledger, op uint32) int {
+			l.Interrupted(exec1, stint.Interrupted{Job: 1, Op: op, Note: strings.Repeat("n", link.MaxMessage)})
+			return 1
+		},
+		"lost": func(l *Ledger, op uint32) int {
+			if op == 0 { // once
+				l.Lost(exec1, []stint.StageOps{{Stage: 0, Ops: turns}, {Stage: 1, Ops: turns[:10]}})
+			}
+			return 0
+		},
+		"bad copies": func(l *Ledger, op uint32) int {
+			if op == 0 {
+				l.Bad(exec1, stint.BadCopy{Node: nodeA, Ops: turns})
+			}
+			return 0
+		},
+	}
+	for what, enter := range tests {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			l := newLedger(t, 1000, grant(exec1, 1, 0, n))
+			l.Next(exec1, n)
+			ended, told, lost, bad := 0, 0, 0, 0
+			for op := range uint32(n) {
+				l.Begun(exec1, stint.Begun{Job: 1, Ops: ops(op, op+1)})
+				ended += enter(l, op)
+			}
+			for {
+				r, ok := l.Report(exec1)
+				if !ok {
+					break
+				}
+				b, err := wire.Marshal(link.AgentMessage{Report: r})
+				if err != nil || len(b) > link.MaxMessage/2 {
+					t.Errorf("report %d takes %d bytes; a message at most %d: %v", r.Seq, len(b), link.MaxMessage, err)
+				}
+				told += endedIn(r)
+				if r.Verified != nil {
+					lost += countStages(r.Verified.Lost)
+				}
+				for _, c := range r.Bad {
+					bad += stint.CountRanges(c.Ops)
+				}
+			}
+			if told != ended {
+				t.Errorf("%d operations of %d are reported", told, ended)
+			}
+			if what == "lost" && lost != len(turns)+10 || what == "bad copies" && bad != len(turns) {
+				t.Errorf("%d operations are reported as lost, %d as bad", lost, bad)
+			}
+		})
 	}
 }
 

@@ -2,17 +2,23 @@ package agent
 
 import (
 	"slices"
+	"strings"
 
 	"stint"
 )
 
 // A report is closed when its weight passes maxReport, so that one message
-// stays well below the link's limit of 8 MiB. Weights are bytes, estimated.
+// stays well below the link's limit of 8 MiB: it is longer than that by one entry
+// at most, of which the heaviest is an operation with all the counters it may have.
+// Weights are bytes, never less than what is encoded takes; texts and names weigh
+// their length in addition.
 const (
 	maxReport     = 1 << 20
-	weightOp      = 48
-	weightPart    = 96
+	weightOp      = 96 // an entry of a list, with the names of its fields
+	weightPart    = 64
 	weightCounter = 64
+	weightNode    = 8
+	weightRange   = 16
 	maxMessages   = 256 // status texts in one report
 )
 
@@ -38,13 +44,9 @@ func (l *Ledger) Status(x stint.ExecutionID, texts []stint.StatusText) {
 // is not whole any more.
 func (l *Ledger) Lost(x stint.ExecutionID, lost []stint.StageOps) {
 	a := l.account(x)
-	r := a.draft(weightOp * len(lost))
-	if r.Verified == nil {
-		r.Verified = &stint.Verification{}
-	}
 	for _, s := range lost {
 		for _, ops := range s.Ops {
-			r.Verified.Lost = addToStage(r.Verified.Lost, s.Stage, ops)
+			a.draftLost(s.Stage, ops)
 		}
 	}
 	a.dropOutput(lost)
@@ -53,8 +55,14 @@ func (l *Ledger) Lost(x stint.ExecutionID, lost []stint.StageOps) {
 // Bad enters that a copy of output, on another node or in a pack, could not be
 // used.
 func (l *Ledger) Bad(x stint.ExecutionID, bad stint.BadCopy) {
-	r := l.account(x).draft(weightOp * (1 + len(bad.Ops)))
-	r.Bad = append(r.Bad, bad)
+	const most = maxReport / weightRange
+	a := l.account(x)
+	for len(bad.Ops) > most {
+		first := bad
+		first.Ops, bad.Ops = bad.Ops[:most], bad.Ops[most:]
+		a.draftBad(first)
+	}
+	a.draftBad(bad)
 }
 
 // Again enters completions that were reported before, or in an earlier
@@ -170,37 +178,87 @@ func (a *account) draftBegun(id stint.JobID, op uint32) {
 	r.Begun = append(r.Begun, stint.Begun{Job: id, Ops: stint.Range{From: op, To: op + 1}})
 }
 
+func (a *account) draftLost(stage int, ops stint.Range) {
+	r := a.draft(weightRange)
+	if r.Verified == nil {
+		r.Verified = &stint.Verification{}
+	}
+	list := r.Verified.Lost
+	i := slices.IndexFunc(list, func(s stint.StageOps) bool { return s.Stage == stage })
+	if i < 0 {
+		a.weight += weightOp
+	} else if in := list[i].Ops; in[len(in)-1].To < ops.From { // as they come of a whole folder
+		list[i].Ops = append(list[i].Ops, ops)
+		return
+	}
+	r.Verified.Lost = addToStage(list, stage, ops)
+}
+
+func (a *account) draftBad(bad stint.BadCopy) {
+	r := a.draft(weightOp + len(bad.Node) + len(bad.Pack) + weightRange*len(bad.Ops))
+	r.Bad = append(r.Bad, bad)
+}
+
 func (a *account) draftDone(id stint.JobID, stage int, op stint.OpDone, counters []stint.CounterDelta, part *stint.Part) {
-	r := a.draft(weightOp + weightCounter*len(counters))
+	r := a.draft(weightOp + weightOf(counters))
 	i := slices.IndexFunc(r.Done, func(d stint.Done) bool { return d.Job == id })
 	if i < 0 {
 		i = len(r.Done)
 		r.Done = append(r.Done, stint.Done{Job: id, Stage: stage})
+		a.weight += weightOp
 	}
 	d := &r.Done[i]
 	d.Ops = append(d.Ops, op)
 	d.Counters = append(d.Counters, counters...)
 	if part != nil {
 		d.Parts = append(d.Parts, *part)
-		a.weight += weightPart
+		a.weight += weightPart + len(part.Name)
 	}
 }
 
-// reportedStderr is how many bytes of the end of what an attempt said go into a
-// report; all that is kept of it is in the log.
-const reportedStderr = 64 << 10
+// weightOf returns what counters take in a report: their names may be far longer
+// than all else of them.
+func weightOf(counters []stint.CounterDelta) int {
+	n := weightCounter * len(counters)
+	for i := range counters {
+		n += len(counters[i].Group) + len(counters[i].Name)
+	}
+	return n
+}
+
+// How many bytes of texts go into a report: of the end of what an attempt said,
+// and of the beginning of why it failed. All that is kept of them is in the log.
+const (
+	reportedStderr = 64 << 10
+	reportedReason = 64 << 10
+)
 
 func (a *account) draftFailure(f stint.Failure) {
 	f.Stderr = f.Stderr[max(0, len(f.Stderr)-reportedStderr):]
-	n := 4*weightOp + len(f.Stderr)
+	n := 4*weightOp + len(f.Node) + len(f.Signal) + len(f.Stderr)
 	if f.Error != nil {
-		n += len(f.Error.Message)
+		e := *f.Error
+		e.Message = reasonOf(e.Message)
+		f.Error = &e
+		n += len(e.Message)
+	}
+	for _, node := range slices.Concat(f.Sources, f.Silent) {
+		n += weightNode + len(node)
 	}
 	r := a.draft(n)
 	r.Failures = append(r.Failures, f)
 }
 
+// reasonOf returns as much of a text as goes into a report.
+func reasonOf(text string) string {
+	if len(text) <= reportedReason {
+		return text
+	}
+	return strings.ToValidUTF8(text[:reportedReason], "") + "…"
+}
+
 func (a *account) draftInterrupted(i stint.Interrupted) {
+	i.Note = reasonOf(i.Note)
 	n := 2*weightOp + len(i.Note)
 	if i.Checkpoint != nil {
 		n += weightOp + len(i.Checkpoint.Key) + len(i.Checkpoint.Storage)
