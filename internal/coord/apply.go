@@ -126,11 +126,8 @@ func (s *State) applyAttach(now int64, a *AttachRecord) {
 	s.compare(i, &a.Holding)
 }
 
-// compare holds what a node announced against the record: what it no longer has
-// is lost, what it completed and is not recorded yet is taken over. What it keeps
-// under other names it does not announce. Copies that are not recorded do not
-// count: their operations may have been performed again since they were made.
-func (s *State) compare(i uint16, h *stint.Holding) {
+// announced returns by stage the operations whose output a node says it has.
+func (s *State) announced(h *stint.Holding) [][]stint.Range {
 	has := make([][]stint.Range, len(s.stages))
 	for _, list := range [2][]stint.StageOps{h.Completed, h.Copies} {
 		for _, a := range list {
@@ -142,6 +139,15 @@ func (s *State) compare(i uint16, h *stint.Holding) {
 			}
 		}
 	}
+	return has
+}
+
+// compare holds what a node announced against the record: what it no longer has
+// is lost, what it completed and is not recorded yet is taken over. What it keeps
+// under other names it does not announce. Copies that are not recorded do not
+// count: their operations may have been performed again since they were made.
+func (s *State) compare(i uint16, h *stint.Holding) {
+	has := s.announced(h)
 	s.lose(i, func(k int, n uint32) bool {
 		o := &s.stages[k].ops[n]
 		renamed := o.renamed && o.node == i

@@ -42,7 +42,8 @@
 // as a whole, by shuffles and broadcasts, begins when all those are complete. One that
 // reads one to one, or gathers, has each operation wait for its own; so several
 // stages are in progress at once. Output is needed while any reader still needs it,
-// and may be dropped when all have read it and what they made of it is safe.
+// and may be dropped when all have read it and what they made of it is safe. Nodes
+// are told of that, and those that attach are told again.
 // Everything that happens to an operation is passed on along all edges.
 //
 // # Errors

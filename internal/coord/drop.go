@@ -19,13 +19,13 @@ func (s *State) dropGathered(d *Delta, r *stint.Report) {
 				ops = stint.UnionRange(ops, stint.Range{From: u.Op, To: u.Op + 1})
 			}
 		}
-		s.dropBehind(d, k, ops)
+		s.dropBehind(k, ops, func(from int, read []stint.Range) { s.tellDrop(d, from, read) })
 	}
 }
 
-// dropBehind tells nodes of what only operations have read whose output is a part
-// or is dropped itself, and what only that was made of.
-func (s *State) dropBehind(d *Delta, k int, ops []stint.Range) {
+// dropBehind tells of what only operations have read whose output is a part or is
+// dropped itself, and what only that was made of.
+func (s *State) dropBehind(k int, ops []stint.Range, tell func(stage int, ops []stint.Range)) {
 	for len(ops) > 0 && s.counting(k) {
 		from := s.plan.Upstream(k, 0)
 		if !s.keepsBlocks(from) || len(s.plan.Readers(from)) > 1 {
@@ -35,7 +35,7 @@ func (s *State) dropBehind(d *Delta, k int, ops []stint.Range) {
 		for _, r := range ops {
 			read = stint.UnionRange(read, s.span(k, 0, r))
 		}
-		s.tellDrop(d, from, read)
+		tell(from, read)
 		k, ops = from, s.doneAmong(from, read)
 	}
 }
@@ -59,12 +59,60 @@ func (s *State) dropRead(d *Delta) {
 	known := make(map[int]bool)
 	for k := range s.stages {
 		st := &s.stages[k]
-		if st.dropped || !s.keepsBlocks(k) || len(st.ops) == 0 || s.retryReads(k) || !s.readSafely(k, known) {
+		if st.dropped || !s.readToTheEnd(k, known) {
 			continue
 		}
 		st.dropped = true
 		s.tellDrop(d, k, []stint.Range{{To: uint32(len(st.ops))}})
 	}
+}
+
+// readToTheEnd reports whether no operation will read the output of a stage any
+// more, not even in a retry.
+func (s *State) readToTheEnd(k int, known map[int]bool) bool {
+	return s.keepsBlocks(k) && len(s.stages[k].ops) > 0 && !s.retryReads(k) && s.readSafely(k, known)
+}
+
+// tellDropped tells a node that attached which of the output that it announces is
+// not needed any more: an agent keeps in memory alone what it was told, and one that
+// was away was not told. What cannot be dropped any more, since what was made of it
+// is not safe now, all are told of when it can be.
+func (s *State) tellDropped(d *Delta, i uint16, h *stint.Holding) {
+	unneeded := make([][]stint.Range, len(s.stages))
+	add := func(k int, ops []stint.Range) {
+		for _, r := range ops {
+			unneeded[k] = stint.UnionRange(unneeded[k], r)
+		}
+	}
+	known := make(map[int]bool)
+	for k := range s.stages {
+		st := &s.stages[k]
+		if st.dropped = st.dropped && s.readToTheEnd(k, known); st.dropped {
+			add(k, []stint.Range{{To: uint32(len(st.ops))}})
+		}
+		if st.spec.Part {
+			s.dropBehind(k, s.gathered(k), add)
+		}
+	}
+	var drop []stint.StageOps
+	for k, has := range s.announced(h) {
+		if ops := s.doneAmong(k, common(has, unneeded[k])); ops != nil {
+			drop = append(drop, stint.StageOps{Stage: k, Ops: ops})
+		}
+	}
+	if drop != nil {
+		d.Messages = append(d.Messages, Message{Node: s.nodes[i].id, Drop: drop})
+	}
+}
+
+// gathered returns the operations of a stage that have made parts which stay.
+func (s *State) gathered(k int) (ops []stint.Range) {
+	for n := range uint32(len(s.stages[k].ops)) {
+		if s.stages[k].ops[n].state == done && !s.redone(k, n) {
+			ops = stint.AddToRanges(ops, n)
+		}
+	}
+	return ops
 }
 
 // readSafely reports whether all readers of a stage are complete, and what they

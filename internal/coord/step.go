@@ -164,7 +164,7 @@ func (s *State) takenOver(i uint16) []stint.StageOps {
 // reconcile sends a node that attached the grants it has not seen, takes back
 // those that were voided while it was away, and asks for the reports of what it
 // completed and we do not have recorded. What is not to be performed there any
-// more it does not get, and is told to stop.
+// more it does not get, and is told to stop; and what it keeps in vain it is told again.
 func (s *State) reconcile(d *Delta, now int64, i uint16, h stint.Holding) {
 	seen := make(map[stint.JobID]bool, len(h.Jobs))
 	for _, id := range h.Jobs {
@@ -195,6 +195,7 @@ func (s *State) reconcile(d *Delta, now int64, i uint16, h stint.Holding) {
 	if missing := s.takenOver(i); len(missing) > 0 {
 		d.Messages = append(d.Messages, Message{Node: s.nodes[i].id, Resend: missing})
 	}
+	s.tellDropped(d, i, &h)
 }
 
 // wholeJob is a count that no job reaches: all of it.

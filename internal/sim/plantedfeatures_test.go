@@ -17,7 +17,7 @@ func plantedFeatures() []planted {
 		{"too many bad records do not matter", reports, "	s.judgeRecords(d.Stage)\n", ""},
 		{"records of a retry are those of the first performance", reports, "	st.countRecords(u.Op, records{u.RecordsIn, u.BadRecords}, first)\n", ""},
 		{"causes of failures are not kept", reports, "		s.addCause(f)\n", ""},
-		{"output is dropped that a retry would read", drop, "|| s.retryReads(k) ||", "||"},
+		{"output is dropped that a retry would read", drop, "&& !s.retryReads(k) &&", "&&"},
 		{"what did without others is reused", adopt, "	if len(all) == 0 || !s.deficient(k) {\n", "	if true {\n"},
 		{"parts that were not staged are reused", adopt, "		default:\n			st.forget(n)\n", "		default:\n"},
 		{"reused output is looked for under its own name", sources, "!o.renamed || o.node != i {", "true || !o.renamed || o.node != i {"},
