@@ -31,7 +31,9 @@ type ownership struct {
 	claims  map[uint64]stint.Owner
 	highest uint64       // generation that is claimed; 0: none
 	ended   *stint.Ended // nil: nothing says that it has ended
-	over    bool         // nothing is left for the errand to do but to see that it is done; check finds out
+	// recorded: there is something to resume from, also where the claim is lost.
+	recorded bool
+	over     bool // nothing is left for the errand to do but to see that it is done; check finds out
 }
 
 // readOwnership looks at the claims of an execution.
@@ -48,6 +50,7 @@ func readOwnership(ctx context.Context, storage *object.Storage, e stint.Errand)
 				return o, err
 			}
 		}
+		o.recorded = o.recorded || strings.HasPrefix(name, "record-")
 		digits, ok := strings.CutPrefix(name, "owner-")
 		n, err := strconv.ParseUint(digits, 10, 64)
 		if !ok || err != nil {
@@ -202,24 +205,34 @@ func (o ownership) say(ctx context.Context, key string, word []byte) error {
 
 // probe tries what a commit will do. One for a suspended execution may come late, when
 // that has gone on without it and come to its end: nobody else would remove then what
-// the probe has made. Of what is suspended there is a claim, up to its end.
+// the probe has made. What was staged before it stays in any case: of an execution that
+// is suspended there may be nothing else left.
 func (s *site) probe(ctx context.Context, e stint.Errand) error {
-	err := s.agent.Access.Probe(ctx, e.Output, e.Execution, e.Overwrite)
-	if err != nil || e.Generation == 0 {
-		return err
+	if e.Generation == 0 {
+		return s.agent.Access.Probe(ctx, e.Output, e.Execution, e.Overwrite)
 	}
 	storage, err := s.storages.open(ctx, e.Storage)
 	if err != nil {
 		return unavailable(err)
 	}
+	before, err := s.agent.Access.HasStaging(ctx, e.Output, e.Execution)
+	if err == nil {
+		err = s.agent.Access.Probe(ctx, e.Output, e.Execution, e.Overwrite)
+	}
+	if err != nil {
+		return err
+	}
 	o, err := readOwnership(ctx, storage, e)
 	if err != nil {
 		return unavailable(err)
 	}
-	if o.ended == nil && o.highest > 0 {
+	if o.ended == nil && (o.highest > 0 || o.recorded) {
 		return nil
 	}
 	over := stint.Errorf(stint.Conflict, "execution %s has come to its end: nothing is left of generation %d", e.Execution, e.Generation)
+	if before {
+		return over
+	}
 	return errors.Join(over, s.agent.Access.Clear(ctx, e.Output, object.Turn{Execution: e.Execution}))
 }
 

@@ -295,19 +295,40 @@ func TestAProbeThatComesWhenItsExecutionIsOverLeavesNothing(t *testing.T) {
 	if err := os.MkdirAll(saved, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	writeText(t, filepath.Join(saved, "owner-000001"), `{"generation":1}`)
-	if err := probe(1); err != nil {
-		t.Error(err)
+	staged := filepath.Join(output, "_stint", string(execX))
+	part := filepath.Join(staged, "part-00000.1")
+	for n, of := range []string{"owner-000001", "record-000001"} { // a claim may be lost
+		writeText(t, filepath.Join(saved, of), `{"generation":1}`)
+		if err := probe(n); err != nil {
+			t.Errorf("suspended, with %s: %v", of, err)
+		}
+		if n == 0 {
+			writeText(t, part, "staged\n")
+		}
+		if _, err := os.Stat(part); err != nil {
+			t.Errorf("suspended, with %s: %v", of, err)
+		}
+		if err := os.Remove(filepath.Join(saved, of)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if _, err := os.Stat(filepath.Join(output, "_stint", string(execX))); err != nil {
-		t.Errorf("suspended: %v", err)
+	refused := func(n int) {
+		t.Helper()
+		if err := probe(n); err == nil || err.Code != stint.Conflict || !strings.Contains(err.Message, "has come to its end") {
+			t.Errorf("%v", err)
+		}
+	}
+	writeText(t, filepath.Join(saved, "pack-1"), "saved late")
+	refused(2)
+	if _, err := os.Stat(part); err != nil {
+		t.Errorf("nothing but what is staged is left: %v", err)
+	}
+	if err := os.RemoveAll(output); err != nil {
+		t.Fatal(err)
 	}
 	writeText(t, filepath.Join(saved, "ended"), `{"status":"completed"}`)
 	for n := range 2 {
-		err := probe(2 + n)
-		if err == nil || err.Code != stint.Conflict || !strings.Contains(err.Message, "has come to its end") {
-			t.Errorf("%v", err)
-		}
+		refused(3 + n)
 		if _, err := os.Stat(output); err == nil {
 			t.Error("the probe has left something")
 		}

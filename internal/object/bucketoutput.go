@@ -76,6 +76,16 @@ func (o outputPrefix) below(ctx context.Context, prefix string) (map[string]foun
 	return out, nil
 }
 
+// hasStaging looks for the object that says so: parts that come late, when all was
+// cleared, do not.
+func (o outputPrefix) hasStaging(ctx context.Context) (bool, error) {
+	there, err := o.exists(ctx, o.staged(openName))
+	if err != nil {
+		return false, failure(err, "output %q", o)
+	}
+	return there, nil
+}
+
 func (o outputPrefix) probe(ctx context.Context, overwrite bool) error {
 	if o.key != "" {
 		there, err := o.exists(ctx, o.key)
@@ -106,7 +116,7 @@ func (o outputPrefix) probe(ctx context.Context, overwrite bool) error {
 	if err := checkFree(o.String(), c, overwrite); err != nil && !begun {
 		return err
 	}
-	before, err := o.exists(ctx, o.staged(openName))
+	before, err := o.hasStaging(ctx)
 	if err != nil {
 		return err
 	}

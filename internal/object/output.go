@@ -48,6 +48,17 @@ func (o outputFolder) probe(ctx context.Context, overwrite bool) error {
 	}
 }
 
+func (o outputFolder) hasStaging(context.Context) (bool, error) {
+	switch _, err := os.Lstat(o.staging()); {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return false, nil
+	default:
+		return false, failure(err, "output %q", o.dir)
+	}
+}
+
 // hasBegun reports whether what lies in the folder is of an unfinished commit of
 // this execution.
 func (o outputFolder) hasBegun() (bool, error) {

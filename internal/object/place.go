@@ -16,6 +16,7 @@ import (
 type place interface {
 	String() string
 	probe(ctx context.Context, overwrite bool) error
+	hasStaging(ctx context.Context) (bool, error)
 	put(ctx context.Context, in intent, overwrite bool) error
 	isFinished(ctx context.Context, m Manifest) (bool, error)
 	clear(ctx context.Context, undo Turn) error
@@ -64,6 +65,16 @@ func (a *Access) Probe(ctx context.Context, location string, x stint.ExecutionID
 		return err
 	}
 	return p.probe(ctx, overwrite)
+}
+
+// HasStaging reports whether an execution has a place at a location to stage parts in:
+// whether it was probed, and neither committed nor cleared since.
+func (a *Access) HasStaging(ctx context.Context, location string, x stint.ExecutionID) (bool, error) {
+	p, err := a.placeOf(location, x)
+	if err != nil {
+		return false, err
+	}
+	return p.hasStaging(ctx)
 }
 
 // StagePart stages a part that an attempt has written, as it is in a file from its

@@ -408,9 +408,19 @@ func ruleAltered(t *testing.T, g ground) {
 
 func ruleStaging(t *testing.T, g ground) {
 	t.Helper()
+	staging := func(when string, x stint.ExecutionID, want bool) {
+		t.Helper()
+		if got, err := g.access.HasStaging(t.Context(), g.root+"/out", x); err != nil || got != want {
+			t.Errorf("%s: %s has a place to stage parts in: %t, %v", when, x, got, err)
+		}
+	}
+	staging("at first", ours, false)
 	mine, other := g.stage(t, "out", ours, "mine"), g.stage(t, "out", theirs, "theirs")
 	check(t, g.access.Clear(t.Context(), g.root+"/out", Turn{Execution: theirs}))
+	staging("cleared", theirs, false)
+	staging("when another was cleared", ours, true)
 	check(t, g.commit(t.Context(), "out", ours, mine, false))
+	staging("committed", ours, false)
 	g.checkIs(t, "out", ours, "mine")
 	wantCode(t, g.commit(t.Context(), "out", theirs, other, true), stint.Lost, "nothing is staged")
 }
