@@ -3,6 +3,7 @@ package server_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -86,6 +87,30 @@ func TestBubbleWhatIsSavedForARetryStays(t *testing.T) {
 		at(time.Now().Add(2 * time.Hour))
 		if len(s.saved(id)) != 1 {
 			s.t.Error("it was removed")
+		}
+	})
+}
+
+// Who has lost an execution to another service leaves it what there is to go on from,
+// also when the claim of that one has come to nothing.
+func TestBubbleWhatAnotherServiceCouldGoOnFromStays(t *testing.T) {
+	t.Parallel()
+	bubbles(t, 3, func(s *site) {
+		t := s.t
+		r := s.serve(nil)
+		n := s.node("a").attach(r)
+		id := r.mapped(s, n, 10)
+		r.suspend(id)
+		r.mustResume(id, stint.ResumeRequest{})
+		s.late(id, "owner-000003", `{"generation":3,"service":"another","address":"there"}`)
+		_, err := r.Suspend(t.Context(), id, stint.SuspendRequest{})
+		check(t, err)
+		r.awaitStatus(id, stint.ExecutionFailed)
+		at(time.Now().Add(s.between(0, 2*time.Minute)))
+		check(t, os.Remove(s.path("storage", "saved", string(id), "owner-000003")))
+		at(time.Now().Add(2 * time.Hour))
+		if !slices.Contains(s.saved(id), "record-000001") {
+			t.Errorf("left: %v", s.saved(id))
 		}
 	})
 }

@@ -160,7 +160,10 @@ func (s *Server) clearLate(ctx context.Context, id stint.ExecutionID, storage st
 }
 
 // removeLate removes what a storage has of an execution that is over here and will not
-// be retried. What another service owns, or what says how it has ended, stays.
+// be retried. What another service owns, or what says how it has ended, stays. So does
+// all of it where there is a record: this service may have lost the execution to another,
+// whose claim came to nothing, and anybody may still go on from it. An end leaves no
+// record, as records are removed first.
 func (s *Server) removeLate(ctx context.Context, h home, id stint.ExecutionID) error {
 	o, err := s.DB.Outline(ctx, id)
 	switch {
@@ -174,6 +177,9 @@ func (s *Server) removeLate(ctx context.Context, h home, id stint.ExecutionID) e
 	owned, err := h.ownership(ctx, id)
 	if err != nil {
 		return err
+	}
+	if owned.ended == nil && owned.record > 0 {
+		return nil
 	}
 	if ours, err := s.made(ctx, id, owned.owner); err != nil || owned.owner.Generation > 0 && !ours {
 		return err
