@@ -112,6 +112,7 @@ func (l *loop) accept(g stint.Grant) {
 		l.ledger.Retract(stint.Retract{Execution: g.Execution, Job: g.Job, Count: g.Ops.Len()})
 		return
 	}
+	e.keepSaved(&g)
 }
 
 func performable(spec *stint.Spec, g *stint.Grant) bool {

@@ -173,7 +173,8 @@ func saveCheckpoint(ctx context.Context, open func(context.Context, string) (*ob
 	return c, note
 }
 
-// savedFolder is a checkpoint folder of which the archive is in storage.
+// savedFolder is a checkpoint folder of which the archive is in storage, and whose
+// operation was not granted to this node again since.
 type savedFolder struct {
 	handed
 	stage int
@@ -183,8 +184,7 @@ type savedFolder struct {
 // disk where their archives are: where their operations go on they are restored from
 // there. Until then nobody else knows of an archive, and should this agent end, an
 // operation can go on from its folder alone, which keeps the word of where it came from
-// for that. A folder whose operation was granted to this node again stays: it is
-// replaced as the archive is restored.
+// for that.
 func (l *loop) retireSaved(x stint.ExecutionID) {
 	e := l.executions[x]
 	if e == nil || e.forgotten != nil {
@@ -194,11 +194,18 @@ func (l *loop) retireSaved(x stint.ExecutionID) {
 		if l.ledger.InterruptionOwed(x, s.job, s.op) {
 			return false
 		}
-		if !l.ledger.Open(x, s.stage, s.op) {
-			failpoint.Reach("checkpoint.before-removing-origin")
-			l.retire(e, worker.CheckpointDir(l.checkpoints(x), s.stage, s.op))
-		}
+		failpoint.Reach("checkpoint.before-removing-origin")
+		l.retire(e, worker.CheckpointDir(l.checkpoints(x), s.stage, s.op))
 		return true
+	})
+}
+
+// keepSaved has the folders stay of operations that were granted to this node again:
+// they are replaced as the archive is restored. From here on they are those of later
+// attempts, and may hold more than the archive when the server says that it has that.
+func (e *execution) keepSaved(g *stint.Grant) {
+	e.saved = slices.DeleteFunc(e.saved, func(s savedFolder) bool {
+		return s.stage == g.Stage && s.op >= g.Ops.From && s.op < g.Ops.To
 	})
 }
 
@@ -248,7 +255,7 @@ func (c *checkpointSaved) apply(l *loop, _ time.Time) {
 	if i.Note != "" {
 		l.logger.Warn("operation interrupted", "execution", e.id, "job", i.Job, "count", i.Op, "status", i.Note)
 	}
-	if l.ledger.Interrupted(e.id, i) && i.Checkpoint != nil {
+	if l.ledger.Interrupted(e.id, i) && i.Checkpoint != nil && !l.ledger.Open(e.id, c.stage, i.Op) {
 		e.saved = append(e.saved, savedFolder{handed: handed{i.Job, i.Op}, stage: c.stage})
 	}
 }

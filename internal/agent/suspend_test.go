@@ -167,34 +167,49 @@ func TestASavedFolderStaysUntilTheServerKnows(t *testing.T) {
 	a.awaitDone(t, 1)
 }
 
-func TestASavedFolderGoesOnceTheServerKnowsUnlessItsOperationIsBack(t *testing.T) {
+func TestASavedFolderGoesOnceTheServerKnowsUnlessItsOperationCameBack(t *testing.T) {
 	t.Parallel()
-	for _, back := range []bool{false, true} {
+	granted := func(l *loop) { l.accept(grant(execX, 2, 0, 1)) }
+	saved := &checkpointSaved{execution: execX, interrupted: stint.Interrupted{Job: 1, Op: 0, Checkpoint: &stint.Checkpoint{Key: "saved/x/b"}}}
+	save := func(l *loop) { saved.apply(l, time.Now()) }
+	for name, c := range map[string]struct {
+		steps []func(*loop)
+		stays bool
+	}{
+		"it is gone":                         {steps: []func(*loop){save}},
+		"another came":                       {steps: []func(*loop){save, func(l *loop) { l.accept(grant(execX, 2, 1, 2)) }}},
+		"it is back":                         {[]func(*loop){save, granted}, true},
+		"it came back while this was stored": {[]func(*loop){granted, save}, true},
+		"it came back and failed, and the folder has more": {[]func(*loop){save, granted, func(l *loop) {
+			l.ledger.Next(execX, 1)
+			l.ledger.Fail(execX, stint.Failure{Job: 2, Op: 0, Error: &stint.Error{Code: stint.Failed}})
+		}}, true},
+	} {
 		l := newTestLoop(t, grant(execX, 1, 0, 1))
 		e := l.execution(execX)
+		e.spec = overRange(execX, 2, shell(""))
 		l.ledger.Next(execX, 1)
 		dir := worker.CheckpointDir(l.checkpoints(execX), 0, 0)
 		write(t, dir, map[string]string{"position": "1", "results": "one"})
 		write(t, filepath.Dir(dir), map[string]string{filepath.Base(worker.CheckpointOrigin(dir)): "saved/x/a"})
 		want := tree(t, filepath.Dir(dir))
 		e.tasks++
-		(&checkpointSaved{execution: execX, interrupted: stint.Interrupted{Job: 1, Op: 0, Checkpoint: &stint.Checkpoint{Key: "saved/x/b"}}}).apply(l, time.Now())
+		for _, step := range c.steps {
+			step(l)
+		}
 		r, _ := l.ledger.Report(execX)
 		ack := &arrived{message: link.ServerMessage{Ack: &link.Ack{Execution: execX, Seq: r.Seq - 1, Incarnation: r.Incarnation}}}
 		ack.apply(l, time.Now())
-		equal(t, "not known yet", tree(t, filepath.Dir(dir)), want)
-		if back {
-			l.ledger.Accept(grant(execX, 2, 0, 1))
-		}
+		equal(t, name+", not known yet", tree(t, filepath.Dir(dir)), want)
 		ack.message.Ack.Seq++
 		ack.apply(l, time.Now())
-		if back {
-			equal(t, "granted again", tree(t, filepath.Dir(dir)), want)
+		if c.stays {
+			equal(t, name, tree(t, filepath.Dir(dir)), want)
 		} else if list := must(os.ReadDir(filepath.Dir(dir)))(t); len(list) != 1 || list[0].Name() != "0-0.gone" || e.tasks != 1 {
-			t.Errorf("known: %v, %d tasks", list, e.tasks)
+			t.Errorf("%s: %v, %d tasks", name, list, e.tasks)
 		}
 		if len(e.saved) != 0 {
-			t.Errorf("%+v are waited for", e.saved)
+			t.Errorf("%s: %+v are waited for", name, e.saved)
 		}
 	}
 }
