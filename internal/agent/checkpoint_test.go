@@ -134,7 +134,7 @@ func TestAnAttemptFindsTheWholeFolderOrTheArchive(t *testing.T) {
 		"it was restored from another":                       {dir: later, origin: "saved/x/b", want: archived},
 		"restored, and nothing says from what":               {dir: archived, want: archived},
 		"the origin is removed, the folder is not":           {dir: later, want: archived},
-		"the folder is moved away, and removed in part":      {beside: ".gone", want: archived},
+		"the folder is moved away, and removed in part":      {beside: ".x.gone", want: archived},
 		"an older folder is gone, the archive half unpacked": {beside: ".new", want: archived},
 		"the folder is gone, the origin is not":              {origin: "saved/x/a", want: archived},
 		"nothing is there":                                   {want: archived},

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"crypto/rand"
 	"errors"
 	"io"
 	"io/fs"
@@ -38,7 +39,9 @@ const retiredSuffix = ".gone"
 // without one is replaced where a grant names a checkpoint, and gone on from, as it was
 // left, where it names none. Then the folder gets another name, at once and with
 // all that is in it: an attempt finds all of it or nothing, and where it finds
-// nothing, there is no origin either that says that it was restored.
+// nothing, there is no origin either that says that it was restored. No two retired
+// folders share a name: what is left of an earlier one may be large, and who calls may
+// be waited for.
 func RetireCheckpoint(dir string) (retired string, err error) {
 	if err := removeOrigin(dir); err != nil {
 		return "", err
@@ -46,11 +49,8 @@ func RetireCheckpoint(dir string) (retired string, err error) {
 	if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
 		return "", nil // most often it is empty
 	}
-	retired = dir + retiredSuffix
-	if err = os.Rename(dir, retired); errors.Is(err, fs.ErrExist) { // one before it was not removed
-		err = errors.Join(removeAll(retired), os.Rename(dir, retired))
-	}
-	if err != nil {
+	retired = dir + "." + strings.ToLower(rand.Text()[:8]) + retiredSuffix
+	if err := os.Rename(dir, retired); err != nil {
 		return "", stint.Errorf(stint.Unavailable, "retire checkpoint: %w", err)
 	}
 	return retired, nil
