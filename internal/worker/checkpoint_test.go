@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"maps"
@@ -195,6 +196,43 @@ func TestACheckpointStaysUntilTheLogHasItsOperation(t *testing.T) {
 	}
 	if err := s.journal.write(); !errors.Is(err, os.ErrClosed) || len(s.journal.told) == 0 || s.logged(t) != 1 {
 		t.Errorf("told: %v, %d bytes, %d in the log", err, len(s.journal.told), s.logged(t))
+	}
+}
+
+// What is behind a torn record is never read: who told of it would have the agent
+// acknowledge what the next one does not know.
+func TestNothingIsWrittenBehindATornRecordNorTold(t *testing.T) {
+	t.Parallel()
+	s := slotAt(t, saveAll(t))
+	path := s.journal.log.Name()
+	full, err := os.Open(path) // takes nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close() //nolint:errcheck // it is only read
+	whole := s.journal.log
+	s.journal.log = full
+	if err := s.end(t); err == nil {
+		t.Error("the log could not be written, and nobody says so")
+	}
+	half, err := AppendRecord(nil, Record{Begun: &stint.Begun{Job: 1, Ops: stint.Range{From: 7, To: 8}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	half = half[:len(half)/2]
+	if _, err := whole.Write(half); err != nil {
+		t.Fatal(err)
+	}
+	s.journal.log = whole // there is room again
+	for name, again := range map[string]func() error{"store": s.journal.store, "write": s.journal.write, "idle": s.journal.idle} {
+		if err := again(); err == nil || errors.Is(err, os.ErrClosed) || len(s.journal.told) != 0 {
+			t.Errorf("%s: %v, %d bytes told", name, err, len(s.journal.told))
+		}
+	}
+	s.worker = &Worker{}
+	s.close()
+	if b, err := os.ReadFile(path); err != nil || !bytes.Equal(b, half) {
+		t.Errorf("the log has %q, %v", b, err)
 	}
 }
 

@@ -23,6 +23,7 @@ type journal struct {
 	pending []byte // added and not yet to be told
 	added   int    // records in pending
 	stored  int    // bytes of pending that are in the log
+	failed  error  // of the log: it may end in a torn record
 
 	mu     sync.Mutex
 	told   []byte // in the log and not yet told
@@ -44,17 +45,19 @@ func (j *journal) add(r Record) error {
 }
 
 // store puts what was added into the log, in one system call. The agent is told with
-// the next write. An error means that the log may end in a torn record: nothing can be
-// written behind it.
+// the next write. After an error the log may end in a torn record, and nobody reads what
+// is behind that: nothing is written to it any more, nor told, and the slot ends.
 func (j *journal) store() error {
-	if j.stored == len(j.pending) {
-		return nil
+	if j.failed != nil || j.stored == len(j.pending) {
+		return j.failed
 	}
-	if err := failpoint.Error("log.before-write"); err != nil {
-		return fmt.Errorf("write slot log: %w", err)
+	err := failpoint.Error("log.before-write")
+	if err == nil {
+		_, err = j.log.Write(j.pending[j.stored:])
 	}
-	if _, err := j.log.Write(j.pending[j.stored:]); err != nil {
-		return fmt.Errorf("write slot log: %w", err)
+	if err != nil {
+		j.failed = fmt.Errorf("write slot log: %w", err)
+		return j.failed
 	}
 	j.stored = len(j.pending)
 	failpoint.Reach("log.after-write-before-telling")
