@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -188,11 +189,12 @@ func (f *foundAgain) apply(l *loop, _ time.Time) {
 	}
 }
 
-// mayBeRead reports whether a log that was not read may be yet: that the system did not
-// open or read it says nothing of what is in it.
+// mayBeRead reports whether a log that was not read may be yet: that the system was short
+// of something, or the disk did not read, says nothing of what is in it. One that is not
+// there, or that nobody lets us open, is not waited for.
 func mayBeRead(err error) bool {
-	_, refused := errors.AsType[syscall.Errno](err)
-	return refused || errors.Is(err, context.Canceled)
+	passing := []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, context.Canceled}
+	return slices.ContainsFunc(passing, func(p error) bool { return errors.Is(err, p) })
 }
 
 // forget stops everything of an execution; what it left on disk is removed when

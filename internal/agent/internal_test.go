@@ -390,7 +390,7 @@ func looksAgain(t *testing.T, until int) {
 	for _, log := range must(l.store.Logs(execX))(t) {
 		paths = append(paths, log.Path)
 	}
-	if err := errors.Join(os.Rename(paths[1], paths[1]+".away"), os.Symlink(paths[1], paths[1])); err != nil {
+	if err := errors.Join(os.Rename(paths[1], paths[1]+".away"), os.Symlink(unreadable, paths[1])); err != nil {
 		t.Fatal(err)
 	}
 	var tasks []func(context.Context)

@@ -81,6 +81,15 @@ func (b *batch) close() {
 	}
 }
 
+// dropped returns the batch's operations as those that a worker did not begin.
+func (b *batch) dropped() stint.Returned {
+	d := stint.Returned{Job: b.perform.Job}
+	for i := range b.perform.Orders {
+		d.Ops = stint.AddToRanges(d.Ops, b.perform.Orders[i].Op)
+	}
+	return d
+}
+
 // errStopped says that a process was ended on purpose.
 var errStopped = errors.New("stopped")
 
@@ -91,6 +100,7 @@ func (p *process) run(ctx context.Context) {
 	ended := &workerEnded{process: p, err: err}
 	if err != nil && (!errors.Is(err, errStopped) || errors.Is(context.Cause(ctx), errLapsed)) {
 		ended.complaint = lastBytes(p.setup.Dir+".err", 2<<10)
+		p.post(&workerDied{process: p})
 		ended.err = errors.Join(err, p.retell(ctx))
 	}
 	p.post(ended)
@@ -101,11 +111,33 @@ func (p *process) run(ctx context.Context) {
 func (p *process) retell(ctx context.Context) error {
 	for looks := 1; ; looks++ {
 		err := p.tellLogs()
-		if err == nil || looks == mostLooks || !mayBeRead(err) {
+		if err == nil || looks >= mostLooks || !mayBeRead(err) {
 			return err
 		}
-		if wait(ctx, link.Backoff(looks, rand.Float64())) != nil { //nolint:gosec // jitter
-			return err
+		if !p.bide(ctx, link.Backoff(looks, rand.Float64())) { //nolint:gosec // jitter
+			looks = mostLooks - 1 // the next one is the last
+		}
+	}
+}
+
+// bide waits before the next look at the logs, and gives back what the worker was
+// handed and never took. It reports false if there is no more time: ctx is done, or the
+// loop closed orders.
+func (p *process) bide(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return true
+		case <-ctx.Done():
+			return false
+		case b, open := <-p.orders:
+			if !open {
+				return false
+			}
+			b.close()
+			p.post(&workerTold{process: p, events: &worker.Events{Dropped: []stint.Returned{b.dropped()}}})
 		}
 	}
 }

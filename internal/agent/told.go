@@ -107,6 +107,12 @@ func (b *blocksMissed) apply(l *loop, _ time.Time) {
 	}
 }
 
+// workerDied says that a worker takes no orders any more, though its log may have more
+// than it told. What it has in hand stays there until that was read.
+type workerDied struct{ process *process }
+
+func (w *workerDied) apply(l *loop, _ time.Time) { l.slots[w.process.slot].ready = false }
+
 // workerEnded says that a worker is gone, and why.
 type workerEnded struct {
 	process   *process
