@@ -193,7 +193,7 @@ func (f *foundAgain) apply(l *loop, _ time.Time) {
 // of something, or the disk did not read, says nothing of what is in it. One that is not
 // there, or that nobody lets us open, is not waited for.
 func mayBeRead(err error) bool {
-	passing := []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, context.Canceled}
+	passing := []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, syscall.ESTALE, syscall.ETIMEDOUT, context.Canceled}
 	return slices.ContainsFunc(passing, func(p error) bool { return errors.Is(err, p) })
 }
 

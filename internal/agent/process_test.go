@@ -114,6 +114,8 @@ func TestALogIsWaitedForWhileTheSystemIsShortOfSomething(t *testing.T) {
 		{syscall.ENFILE, true},
 		{syscall.ENOMEM, true},
 		{syscall.EIO, true},
+		{syscall.ESTALE, true}, // of a disk in the network
+		{syscall.ETIMEDOUT, true},
 		{context.Canceled, true},
 		{gone, false},
 		{errors.Join(gone, syscall.EMFILE), true}, // of two logs
