@@ -225,11 +225,15 @@ func (c *cache) sweep(ctx context.Context, now time.Time, post func(notice)) {
 	}
 }
 
-// giveWay sweeps the cache of a node that has not started: nothing is performed there.
+// giveWay removes what is left of executions whose removal was cut off, and sweeps the
+// cache, of a node that has not started: nothing is performed there.
 func giveWay(ctx context.Context, f *folder, logger *slog.Logger) error {
 	store, err := block.Open(f.at("blocks"))
 	if err != nil {
 		return fmt.Errorf("open blocks: %w", err)
+	}
+	if err := store.RemoveLeftovers(); err != nil {
+		logger.WarnContext(ctx, "removed executions not removed to their end", "err", err) // others may make room
 	}
 	c := newCache(store, f, logger)
 	for _, x := range store.Executions() {

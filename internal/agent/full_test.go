@@ -51,6 +51,7 @@ func TestAStartOnAFullDiskLetsTheCacheGiveWay(t *testing.T) {
 		t.Fatalf("with room: %v", err)
 	}
 	cached, needed := filepath.Join(disk, "node", "blocks", string(execX)), filepath.Join(disk, "node", "blocks", string(execY))
+	removed := cached + ".removed" // by a process that was killed then
 	for _, dir := range []string{cached, needed} {
 		if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "1.seg"), make([]byte, 512<<10), 0o600)); err != nil {
 			t.Fatal(err)
@@ -63,8 +64,21 @@ func TestAStartOnAFullDiskLetsTheCacheGiveWay(t *testing.T) {
 		}
 	}
 
+	if err := os.Rename(cached, removed); err != nil {
+		t.Fatal(err)
+	}
+	if err := start("node"); !errors.Is(err, started) {
+		t.Errorf("on a full disk with what is left of a removal: %v", err)
+	}
+	if _, err := os.Stat(removed); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what was left of a removal: %v", err)
+	}
+
+	if err := errors.Join(os.Mkdir(cached, 0o700), os.WriteFile(filepath.Join(cached, "1.seg"), make([]byte, 400<<10), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	mark := must(json.Marshal(kept{Until: time.Now().Add(time.Hour).UnixMilli()}))(t)
-	if err := errors.Join(os.Truncate(filepath.Join(cached, "1.seg"), 400<<10), os.WriteFile(filepath.Join(cached, keepMark), mark, 0o600)); err != nil {
+	if err := os.WriteFile(filepath.Join(cached, keepMark), mark, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	fill(t, filepath.Join(disk, "more"))
