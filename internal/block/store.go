@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"stint"
 	"stint/internal/failpoint"
@@ -360,7 +361,8 @@ func (s *Store) Stages(x stint.ExecutionID) []int {
 // Remove removes everything of an execution from memory and disk: all at once, since
 // what is left of one could be taken for the next one's of that name, as blocks that
 // are condemned. What this process does not come to remove [Store.RemoveLeftovers]
-// does. An execution that is not there is no error.
+// does. Where the disk is so full that it can get no other name it is removed file by
+// file. An execution that is not there is no error.
 func (s *Store) Remove(x stint.ExecutionID) error {
 	if _, err := stint.ParseExecutionID(string(x)); err != nil {
 		return err
@@ -378,16 +380,50 @@ func (s *Store) Remove(x stint.ExecutionID) error {
 	if err == nil {
 		err = os.Rename(dir, dir+removedSuffix)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	if err == nil {
+	switch {
+	case err == nil:
 		err = os.RemoveAll(dir + removedSuffix)
+	case errors.Is(err, fs.ErrNotExist):
+		err = nil
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		err = s.removeInPlace(x)
 	}
 	if err = errors.Join(closed, err); err != nil {
 		return fmt.Errorf("remove blocks of execution %s: %w", x, err)
 	}
 	return nil
+}
+
+// removeInPlace removes the folder of an execution under its own name. What a process
+// that is killed leaves is an execution with fewer blocks or none, all of which are to
+// be believed. So the logs go before the list of what is condemned in them, and the
+// earliest first: a later one may have the output that counts of two. The segments go
+// after that list, which would hold for new ones that have their ids, and files of
+// others, as marks that it is no live execution, last.
+func (s *Store) removeInPlace(x stint.ExecutionID) error {
+	for _, suffix := range []string{logSuffix, copiesSuffix} {
+		if err := s.removeFiles(x, suffix); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(s.condemnedPath(x)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := s.removeFiles(x, segmentSuffix); err != nil {
+		return err
+	}
+	return os.RemoveAll(filepath.Join(s.dir, string(x)))
+}
+
+// removeFiles removes the files of an execution that have a suffix, by segment.
+func (s *Store) removeFiles(x stint.ExecutionID, suffix string) error {
+	files, err := s.logs(x, suffix)
+	for _, file := range files {
+		if err == nil {
+			err = os.Remove(file.Path)
+		}
+	}
+	return err
 }
 
 // RemoveLeftovers removes what is left of executions whose removal did not come to

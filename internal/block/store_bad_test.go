@@ -3,9 +3,12 @@ package block
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -223,6 +226,73 @@ func TestWhatIsLeftOfARemovalIsNobodys(t *testing.T) {
 	if err != nil || len(left) != 1 || left[0].Name() != "notes"+removedSuffix {
 		t.Error(left, err)
 	}
+}
+
+// It runs itself under strace, for which the disk has no room for another name and which
+// kills it at each removal of a file. What is left is read as after a restart.
+func TestWhatIsLeftOfARemovalOnAFullDiskIsToBeBelieved(t *testing.T) {
+	t.Parallel()
+	const where, mark = "STINT_TEST_REMOVE", "/keep.json"
+	if dir := os.Getenv(where); dir != "" {
+		runtime.LockOSThread() // for which strace counts
+		check(t, openStore(t, dir).Remove(exec1))
+		return
+	}
+	for n, killed := 1, true; killed; n++ {
+		dir := t.TempDir()
+		inside := filepath.Join(dir, string(exec1))
+		s := openStore(t, dir)
+		copyOps(t, s, 1, 0)
+		fill(t, s, exec1, 1, 0, 1)
+		copyOps(t, s, 0, 2)
+		condemn(t, s, exec1, 0, ops(1, 2))
+		check(t, os.WriteFile(inside+mark, nil, 0o600)) // of another package
+		c := exec.CommandContext(t.Context(), "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=/^(rename|unlink)",
+			"-e", "inject=/^rename:error=ENOSPC", "-e", fmt.Sprintf("inject=/^unlink:signal=KILL:when=%d", n), os.Args[0], "-test.run", "^"+t.Name()+"$")
+		c.Env = append(os.Environ(), where+"="+dir)
+		out, err := c.CombinedOutput()
+		if killed = err != nil; killed && (c.ProcessState == nil || c.ProcessState.ExitCode() >= 0) {
+			t.Fatalf("neither removed nor killed, for which strace is needed: %v\n%s", err, out)
+		}
+
+		again := openStore(t, dir)
+		check(t, again.ReadCopies(exec1, func(c Copied) error { return again.Add(exec1, c.Stage, c.Op, c.Block) }))
+		_, err = again.RemoveCondemned(exec1)
+		check(t, err)
+		if idx, err := again.Index(exec1, 0, 0); err == nil && idx.Segment != 3 {
+			t.Errorf("killed at %d: an earlier block of an operation is back: %v", n, idx)
+		}
+		if _, err := again.Index(exec1, 0, 1); err == nil {
+			t.Errorf("killed at %d: a block that was condemned is believed", n)
+		}
+		if bad, err := again.Verify(t.Context(), exec1, true); bad != nil || err != nil {
+			t.Errorf("killed at %d: blocks without bytes: %v %v", n, bad, err)
+		}
+		ids, err := again.segmentIDs(exec1, "")
+		check(t, err)
+		if _, err := os.Stat(inside + mark); err != nil && len(ids) > 0 {
+			t.Errorf("killed at %d: its files have outlived their mark", n)
+		}
+		if left, err := os.ReadDir(dir); !killed && (len(left) > 0 || err != nil) {
+			t.Errorf("removed: %v %v", left, err)
+		}
+		fill(t, again, exec1, 0, 1, 2)
+		if _, err := again.Index(exec1, 0, 1); err != nil {
+			t.Errorf("killed at %d: what is written anew is not believed: %v", n, err)
+		}
+	}
+}
+
+// copyOps writes a segment of copies of blocks.
+func copyOps(t *testing.T, s *Store, list ...uint32) {
+	t.Helper()
+	c, err := s.CreateCopies(exec1)
+	check(t, err)
+	for _, op := range list {
+		text := string(textOf(0, op, 0))
+		check(t, c.Add(0, op, []PartIndex{{Length: int64(len(text)), Records: 1, Sum: xxh3.HashString(text)}}, strings.NewReader(text)))
+	}
+	check(t, c.Close())
 }
 
 // refill adds blocks of a store to it again, as its logs would after a restart.
