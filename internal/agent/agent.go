@@ -189,15 +189,15 @@ func (s *site) dataPlane(config *tls.Config) *http.Server {
 }
 
 // removeAll removes what an execution left here, but for blocks that are to be
-// kept as cache.
-func (s *site) removeAll(x stint.ExecutionID) error {
+// kept as cache. The errors are of its blocks and of its work folder.
+func (s *site) removeAll(x stint.ExecutionID) (blocks, work error) {
 	failpoint.Reach("forget.before-blocks")
 	s.copier.forget(x)
 	s.preparer.packs.forget(x)
 	s.preparer.broadcasts.forget(x)
-	settled := s.cache.settle(x, time.Now())
+	blocks = s.cache.settle(x, time.Now())
 	failpoint.Reach("forget.after-blocks")
-	return errors.Join(settled, removeTree(s.folder.work(x)))
+	return blocks, removeTree(s.folder.work(x))
 }
 
 func slotName(i int) string { return "slot-" + strconv.Itoa(i) }

@@ -229,23 +229,28 @@ func (l *loop) remove() {
 			if !discard {
 				keepLogs(ctx, x)
 			}
-			post(&removed{execution: x, err: removeAll(x)})
+			r := &removed{execution: x}
+			r.blocks, r.work = removeAll(x)
+			post(r)
 		})
 	}
 }
 
-// removed says that nothing of an execution is left on this node.
+// removed says that nothing of an execution is left on this node but what is cache, or
+// why something is.
 type removed struct {
-	execution stint.ExecutionID
-	err       error
+	execution    stint.ExecutionID
+	blocks, work error
 }
 
 func (r *removed) apply(l *loop, now time.Time) {
-	if r.err != nil {
-		l.logger.Error("execution not removed", "execution", r.execution, "err", r.err)
-		l.cache.release(r.execution)
+	if err := errors.Join(r.blocks, r.work); err != nil {
+		l.logger.Error("execution not removed", "execution", r.execution, "err", err)
 	}
 	later := l.executions[r.execution].forgotten.later
+	if r.blocks != nil && slices.ContainsFunc(later, func(m link.ServerMessage) bool { return subjectOf(m) != "" }) {
+		l.cache.release(r.execution)
+	}
 	delete(l.executions, r.execution)
 	for _, m := range later {
 		(&arrived{message: m}).apply(l, now)

@@ -48,6 +48,7 @@ type kept struct {
 	Until int64 `json:"until"` // milliseconds since 1970
 	Since int64 `json:"since"` // when it was last of use
 	bytes int64
+	left  bool // by a removal that failed; its logs went to storage before that
 }
 
 func newCache(store *block.Store, f *folder, logger *slog.Logger) *cache {
@@ -88,18 +89,26 @@ func (c *cache) settle(x stint.ExecutionID, now time.Time) error {
 	delete(c.dropped, x)
 	c.mu.Unlock()
 	if until <= now.UnixMilli() {
-		err := c.store.Remove(x)
-		if err == nil {
-			c.mu.Lock()
-			delete(c.kept, x)
-			c.mu.Unlock()
-		}
-		return err
+		return c.remove(x)
 	}
 	failpoint.Reach("cache.before-mark")
 	err := c.keep(x, kept{Until: until, Since: now.UnixMilli()})
 	if err != nil {
-		err = errors.Join(err, c.store.Remove(x))
+		err = errors.Join(err, c.remove(x))
+	}
+	return err
+}
+
+// remove removes the blocks of an execution. Those that cannot be removed are cache
+// whose time is over: it is tried again. Of no length, they keep no others from making
+// room.
+func (c *cache) remove(x stint.ExecutionID) error {
+	err := c.store.Remove(x)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.kept, x)
+	if err != nil {
+		c.kept[x] = kept{left: true}
 	}
 	return err
 }
@@ -160,8 +169,15 @@ func (c *cache) has(x stint.ExecutionID) bool {
 	return ok
 }
 
-// release takes out of the cache what could not be removed: if the execution is
-// performed here again, what it completes must not be taken for cache.
+// isLeft reports whether blocks are left of a removal that failed.
+func (c *cache) isLeft(x stint.ExecutionID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.kept[x].left
+}
+
+// release takes out of the cache what could not be removed of an execution that is
+// performed here again: what it completes must not be taken for cache.
 func (c *cache) release(x stint.ExecutionID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -315,7 +331,7 @@ func (o *outlived) apply(l *loop, _ time.Time) {
 		return // performed here again, or about to be, or being removed
 	}
 	l.keepBlocks(o.execution, 0)
-	l.forget(o.execution, false)
+	l.forget(o.execution, l.cache.isLeft(o.execution))
 }
 
 // blocksDropped says that blocks which nobody needs are not here any more.

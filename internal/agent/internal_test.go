@@ -490,6 +490,106 @@ func TestBlocksThatCannotBeMarkedAsCacheAreRemoved(t *testing.T) {
 	}
 }
 
+// blockLoop returns a loop that removes what an execution left, and blocks of one.
+func blockLoop(t *testing.T) *loop {
+	t.Helper()
+	l := newTestLoop(t)
+	l.copier, l.preparer = &copier{}, &preparer{packs: newPacks(nil), broadcasts: newBroadcasts()}
+	_, data, log, err := l.store.CreateSegment(execX)
+	if err = errors.Join(err, data.Close(), log.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// obstruct puts a file in the place of a folder, so that nothing in it can be removed,
+// and returns what puts it back.
+func obstruct(t *testing.T, dir string) (undo func()) {
+	t.Helper()
+	if err := errors.Join(os.Rename(dir, dir+".away"), os.WriteFile(dir, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := errors.Join(os.Remove(dir), os.Rename(dir+".away", dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestBlocksStayCacheThoughAWorkFolderCannotBeRemoved(t *testing.T) {
+	t.Parallel()
+	l := blockLoop(t)
+	defer obstruct(t, l.folder.at("work"))()
+	l.keepBlocks(execX, 1<<60)
+	l.forget(execX, true)
+	r := &removed{execution: execX}
+	if r.blocks, r.work = l.removeAll(execX); r.blocks != nil || r.work == nil {
+		t.Fatalf("blocks %v, work %v", r.blocks, r.work)
+	}
+	r.apply(l, time.Now())
+	if _, err := os.Stat(l.cache.mark(execX)); err != nil || !l.cache.has(execX) {
+		t.Errorf("the blocks are counted by nobody: %v", err)
+	}
+}
+
+func TestBlocksThatCouldNotBeRemovedAreRemovedLater(t *testing.T) {
+	t.Parallel()
+	for name, until := range map[string]int64{"cache": 1 << 60, "never cache": 0} {
+		l := blockLoop(t)
+		dir := filepath.Dir(l.cache.mark(execX))
+		if until > 0 {
+			if err := l.cache.keep(execX, kept{Until: until}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		remove := func() *removed {
+			r := &removed{execution: execX}
+			r.blocks, r.work = l.removeAll(execX)
+			return r
+		}
+		undo := obstruct(t, l.folder.at("blocks"))
+		(&outlived{execution: execX}).apply(l, time.Now())
+		r := remove()
+		undo()
+		if r.apply(l, time.Now()); r.blocks == nil {
+			t.Fatal("they could be removed")
+		}
+		if _, err := os.Stat(l.cache.mark(execX)); until > 0 && err != nil {
+			t.Errorf("%s: the next start does not find them: %v", name, err)
+		}
+		l.cache.sweep(t.Context(), time.Now(), func(n notice) { n.apply(l, time.Now()) })
+		if e := l.executions[execX]; e == nil || e.forgotten == nil || !e.forgotten.discard {
+			t.Fatalf("%s: they are not removed again, or their logs are stored again", name)
+		}
+		if r := remove(); r.blocks != nil || l.cache.has(execX) {
+			t.Errorf("%s: %v", name, r.blocks)
+		}
+		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestWhatIsPerformedAgainIsNoCacheThoughBlocksCouldNotBeRemoved(t *testing.T) {
+	t.Parallel()
+	l := blockLoop(t)
+	if err := l.cache.keep(execX, kept{Until: 1 << 60}); err != nil {
+		t.Fatal(err)
+	}
+	(&arrived{message: link.ServerMessage{Spec: overRange(execX, 1, shell("true"))}}).apply(l, time.Now())
+	undo := obstruct(t, l.folder.at("blocks"))
+	r := &removed{execution: execX}
+	r.blocks, r.work = l.removeAll(execX)
+	undo()
+	r.apply(l, time.Now())
+	if e := l.executions[execX]; r.blocks == nil || e == nil || e.spec == nil {
+		t.Fatalf("it is not performed again: %v", r.blocks)
+	}
+	if _, err := os.Stat(l.cache.mark(execX)); err == nil || l.cache.has(execX) {
+		t.Error("what it completes is cache")
+	}
+}
+
 func TestForgettingWaitsForARemovalThatKeepsMore(t *testing.T) {
 	t.Parallel()
 	l := newTestLoop(t, grant(execX, 1, 0, 5))
