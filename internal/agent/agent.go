@@ -120,18 +120,15 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	return s.run(ctx, ledger, identity, listener)
 }
 
-// begin starts a new incarnation. Where the disk is full its cache gives way first, as it
-// would if the node had started.
+// begin starts a new incarnation. Where the disk is full its cache gives way first.
 func (a *Agent) begin(ctx context.Context, f *folder, node stint.NodeID, logger *slog.Logger) error {
-	err := f.begin(node, a.Name)
-	if !isFull(err) {
-		return err
+	begin := func() error { return f.begin(node, a.Name) }
+	err := begin()
+	if isFull(err) {
+		logger.WarnContext(ctx, "disk full at start, cache gives way", "path", a.Dir, "err", err)
+		err = giveWay(ctx, f, logger, begin)
 	}
-	logger.WarnContext(ctx, "disk full at start, cache gives way", "path", a.Dir, "err", err)
-	if err := giveWay(ctx, f, logger); err != nil {
-		return err
-	}
-	return f.begin(node, a.Name)
+	return err
 }
 
 // restore opens the block store and enters what earlier incarnations have

@@ -241,26 +241,43 @@ func (c *cache) sweep(ctx context.Context, now time.Time, post func(notice)) {
 	}
 }
 
-// giveWay removes what is left of executions whose removal was cut off, and sweeps the
-// cache, of a node that has not started: nothing is performed there.
-func giveWay(ctx context.Context, f *folder, logger *slog.Logger) error {
+// giveWay makes room on the disk of a node that has not started, where nothing is
+// performed, until begin does not fail for want of it. What is left of executions whose
+// removal was cut off goes, and the cache gives way as it does later. Where that was not
+// all that is wanted, as of a quota, or of room for files, the rest of the cache goes,
+// oldest first. What cannot be read or removed fails no start that has room without it.
+func giveWay(ctx context.Context, f *folder, logger *slog.Logger, begin func() error) error {
 	store, err := block.Open(f.at("blocks"))
 	if err != nil {
 		return fmt.Errorf("open blocks: %w", err)
 	}
 	if err := store.RemoveLeftovers(); err != nil {
-		logger.WarnContext(ctx, "removed executions not removed to their end", "err", err) // others may make room
+		logger.WarnContext(ctx, "removed executions not removed to their end", "err", err)
 	}
 	c := newCache(store, f, logger)
 	for _, x := range store.Executions() {
-		_, restored := c.restore(x)
-		err = errors.Join(err, restored)
+		if _, err := c.restore(x); err != nil {
+			logger.WarnContext(ctx, "mark of cache not read", "execution", x, "err", err)
+		}
+	}
+	remove := func(x stint.ExecutionID) {
+		if err := c.remove(x); err != nil {
+			logger.WarnContext(ctx, "execution not removed", "execution", x, "err", err)
+		}
 	}
 	c.sweep(ctx, time.Now(), func(n notice) {
 		if o, ok := n.(*outlived); ok {
-			err = errors.Join(err, store.Remove(o.execution))
+			remove(o.execution)
 		}
 	})
+	err = begin()
+	for _, x := range oldestFirst(c.kept) {
+		if !isFull(err) {
+			break
+		}
+		remove(x)
+		err = begin()
+	}
 	return errors.Join(err, store.Close())
 }
 
@@ -280,9 +297,7 @@ func (r room) over(ended map[stint.ExecutionID]kept, dropped int64) int64 {
 // outlivedBy returns the executions whose time is over and, oldest first, others
 // until so many bytes are free.
 func outlivedBy(ended map[stint.ExecutionID]kept, now time.Time, over int64) []stint.ExecutionID {
-	list := slices.SortedFunc(maps.Keys(ended), func(a, b stint.ExecutionID) int {
-		return cmp.Or(cmp.Compare(ended[a].Since, ended[b].Since), cmp.Compare(a, b))
-	})
+	list := oldestFirst(ended)
 	for _, k := range ended {
 		if k.Until <= now.UnixMilli() {
 			over -= k.bytes
@@ -298,6 +313,13 @@ func outlivedBy(ended map[stint.ExecutionID]kept, now time.Time, over int64) []s
 			over -= k.bytes
 		}
 		return stays
+	})
+}
+
+// oldestFirst sorts executions by when they were last of use.
+func oldestFirst(ended map[stint.ExecutionID]kept) []stint.ExecutionID {
+	return slices.SortedFunc(maps.Keys(ended), func(a, b stint.ExecutionID) int {
+		return cmp.Or(cmp.Compare(ended[a].Since, ended[b].Since), cmp.Compare(a, b))
 	})
 }
 

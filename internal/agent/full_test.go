@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,9 +18,10 @@ import (
 	"stint"
 )
 
-// It runs itself in a mount namespace, as root or where users may make one.
-func TestAStartOnAFullDiskLetsTheCacheGiveWay(t *testing.T) {
-	t.Parallel()
+// smallDisk runs a test again in a mount namespace, as root or where users may make one,
+// and returns a folder on a disk of its own there; the first time, "".
+func smallDisk(t *testing.T, options string) string {
+	t.Helper()
 	const where = "STINT_TEST_MOUNTS"
 	if os.Getenv(where) == "" {
 		args := []string{"--mount", os.Args[0], "-test.run", "^" + t.Name() + "$", "-test.v"}
@@ -31,13 +33,22 @@ func TestAStartOnAFullDiskLetsTheCacheGiveWay(t *testing.T) {
 		if out, err := c.CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
-		return
+		return ""
 	}
 	disk := t.TempDir()
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=2m"); err != nil {
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, options); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
+	return disk
+}
+
+func TestAStartOnAFullDiskLetsTheCacheGiveWay(t *testing.T) {
+	t.Parallel()
+	disk := smallDisk(t, "size=2m")
+	if disk == "" {
+		return
+	}
 	started := errors.New("it has read its folder")
 	start := func(dir string) error {
 		a := &Agent{
@@ -90,6 +101,47 @@ func TestAStartOnAFullDiskLetsTheCacheGiveWay(t *testing.T) {
 	}
 	if _, err := os.Stat(needed); err != nil {
 		t.Errorf("what is needed: %v", err)
+	}
+}
+
+// There is room for bytes, so that the cache is within its bounds.
+func TestAStartWithoutRoomForAFileLetsTheOldestOfTheCacheGo(t *testing.T) {
+	t.Parallel()
+	disk := smallDisk(t, "size=2m,nr_inodes=100")
+	if disk == "" {
+		return
+	}
+	f := must(openFolder(filepath.Join(disk, "node")))(t)
+	t.Cleanup(func() { _ = f.close() })
+	marks := map[stint.ExecutionID]*kept{"x-aaaaaaaaaaaaaaaa": nil, execX: {Since: 2}, execY: {Since: 1}}
+	for x, k := range marks {
+		path := f.at("blocks", string(x), keepMark)
+		err := os.MkdirAll(filepath.Dir(path), 0o700)
+		if k == nil {
+			err = errors.Join(err, os.Mkdir(path, 0o700)) // it cannot be read
+		} else {
+			k.Until = time.Now().Add(time.Hour).UnixMilli()
+			err = errors.Join(err, os.WriteFile(path, must(json.Marshal(k))(t), 0o600))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var err error
+	for i := 0; err == nil; i++ {
+		err = os.Mkdir(filepath.Join(disk, strconv.Itoa(i)), 0o700)
+	}
+	if !isFull(err) {
+		t.Fatal(err)
+	}
+	a := &Agent{Dir: f.dir, Name: "a"}
+	if err := a.begin(t.Context(), f, oneNode, slog.New(slog.DiscardHandler)); err != nil || f.node.Node != oneNode {
+		t.Errorf("%v; %+v", err, f.node)
+	}
+	for x := range marks {
+		if _, err := os.Stat(f.at("blocks", string(x))); (err == nil) != (x != execY) {
+			t.Errorf("%s: %v", x, err)
+		}
 	}
 }
 
