@@ -23,9 +23,10 @@ import (
 )
 
 const (
-	cacheShare = 10               // the cache takes at most 1/cacheShare of the disk, and leaves as much free
-	sweepEvery = 10 * time.Second // between two looks at the cache
-	keepMark   = "keep.json"      // in the folder of blocks that are cache
+	cacheShare  = 10               // the cache takes at most 1/cacheShare of the disk, and leaves as much free
+	sweepEvery  = 10 * time.Second // between two looks at the cache
+	removeAgain = 5 * time.Minute  // after a removal that failed
+	keepMark    = "keep.json"      // in the folder of blocks that are cache
 )
 
 // cache is the output on this node that no execution in progress needs: blocks of
@@ -89,26 +90,27 @@ func (c *cache) settle(x stint.ExecutionID, now time.Time) error {
 	delete(c.dropped, x)
 	c.mu.Unlock()
 	if until <= now.UnixMilli() {
-		return c.remove(x)
+		return c.remove(x, now)
 	}
 	failpoint.Reach("cache.before-mark")
 	err := c.keep(x, kept{Until: until, Since: now.UnixMilli()})
 	if err != nil {
-		err = errors.Join(err, c.remove(x))
+		err = errors.Join(err, c.remove(x, now))
 	}
 	return err
 }
 
 // remove removes the blocks of an execution. Those that cannot be removed are cache
-// whose time is over: it is tried again. Of no length, they keep no others from making
-// room.
-func (c *cache) remove(x stint.ExecutionID) error {
+// whose time is soon over: it is tried again. Of no length, they keep no others from
+// making room.
+func (c *cache) remove(x stint.ExecutionID, now time.Time) error {
 	err := c.store.Remove(x)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.kept, x)
 	if err != nil {
-		c.kept[x] = kept{left: true}
+		again := now.Add(removeAgain).UnixMilli()
+		c.kept[x] = kept{Until: again, Since: again, left: true}
 	}
 	return err
 }
@@ -261,7 +263,7 @@ func giveWay(ctx context.Context, f *folder, logger *slog.Logger, begin func() e
 		}
 	}
 	remove := func(x stint.ExecutionID) {
-		if err := c.remove(x); err != nil {
+		if err := c.remove(x, time.Now()); err != nil {
 			logger.WarnContext(ctx, "execution not removed", "execution", x, "err", err)
 		}
 	}

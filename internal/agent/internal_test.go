@@ -557,7 +557,7 @@ func TestBlocksThatCouldNotBeRemovedAreRemovedLater(t *testing.T) {
 		if _, err := os.Stat(l.cache.mark(execX)); until > 0 && err != nil {
 			t.Errorf("%s: the next start does not find them: %v", name, err)
 		}
-		l.cache.sweep(t.Context(), time.Now(), func(n notice) { n.apply(l, time.Now()) })
+		l.cache.sweep(t.Context(), time.Now().Add(removeAgain), func(n notice) { n.apply(l, time.Now()) })
 		if e := l.executions[execX]; e == nil || e.forgotten == nil || !e.forgotten.discard {
 			t.Fatalf("%s: they are not removed again, or their logs are stored again", name)
 		}
