@@ -301,7 +301,7 @@ func TestInputThatChangedFailsForGood(t *testing.T) {
 	input := inputFile(t, "a\nb\n")
 	path := must(object.Path(input.URL))(t)
 	output := "file://" + filepath.Join(t.TempDir(), "out")
-	if err := new(object.Access).Probe(t.Context(), output, execX, false); err != nil {
+	if _, err := new(object.Access).Probe(t.Context(), output, execX, false); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(path, []byte("another text\n"), 0o600); err != nil {

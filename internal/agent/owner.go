@@ -208,19 +208,13 @@ func (o ownership) say(ctx context.Context, key string, word []byte) error {
 // the probe has made. What was staged before it stays in any case: of an execution that
 // is suspended there may be nothing else left.
 func (s *site) probe(ctx context.Context, e stint.Errand) error {
-	if e.Generation == 0 {
-		return s.agent.Access.Probe(ctx, e.Output, e.Execution, e.Overwrite)
+	made, err := s.agent.Access.Probe(ctx, e.Output, e.Execution, e.Overwrite)
+	if err != nil || e.Generation == 0 {
+		return err
 	}
 	storage, err := s.storages.open(ctx, e.Storage)
 	if err != nil {
 		return unavailable(err)
-	}
-	before, err := s.agent.Access.HasStaging(ctx, e.Output, e.Execution)
-	if err == nil {
-		err = s.agent.Access.Probe(ctx, e.Output, e.Execution, e.Overwrite)
-	}
-	if err != nil {
-		return err
 	}
 	o, err := readOwnership(ctx, storage, e)
 	if err != nil {
@@ -230,7 +224,7 @@ func (s *site) probe(ctx context.Context, e stint.Errand) error {
 		return nil
 	}
 	over := stint.Errorf(stint.Conflict, "execution %s has come to its end: nothing is left of generation %d", e.Execution, e.Generation)
-	if before {
+	if !made {
 		return over
 	}
 	return errors.Join(over, s.agent.Access.Clear(ctx, e.Output, object.Turn{Execution: e.Execution}))

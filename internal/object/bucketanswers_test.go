@@ -110,7 +110,7 @@ func unansweredProbe(t *testing.T, g ground, f *faulty) {
 			tries++
 			return (header == "If-Match" || tries > 1) && answer(w, r, http.StatusServiceUnavailable, "SlowDown")
 		}, nil)
-		wantCode(t, g.access.Probe(t.Context(), g.root+"/out", ours, false), stint.Unavailable, "_probe")
+		wantCode(t, probed(g.access.Probe(t.Context(), g.root+"/out", ours, false)), stint.Unavailable, "_probe")
 	}
 }
 

@@ -345,7 +345,7 @@ func refusesNoConditions(t *testing.T, server *s3test.Server) {
 			w.Header().Set("ETag", `"another"`)
 			return true
 		}, nil)
-		if err := g.access.Probe(t.Context(), g.root+"/out", ours, false); stint.CodeOf(err) != stint.Invalid || !strings.Contains(err.Error(), forget) || strings.Contains(err.Error(), "nil") {
+		if err := probed(g.access.Probe(t.Context(), g.root+"/out", ours, false)); stint.CodeOf(err) != stint.Invalid || !strings.Contains(err.Error(), forget) || strings.Contains(err.Error(), "nil") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if left := g.found(t, "out"); len(left) > 0 {
@@ -394,7 +394,7 @@ func credentialSets(t *testing.T, server *s3test.Server) {
 	access.SetCredentials([]stint.CredentialSet{bad, set})
 	check(t, list(named))
 	wantCode(t, list(strings.Replace(named, "lab@", "bad@", 1)), stint.Invalid, "input_forbidden")
-	denied := access.Probe(t.Context(), strings.Replace(named, "lab@", "bad@", 1)+"/out", ours, false)
+	denied := probed(access.Probe(t.Context(), strings.Replace(named, "lab@", "bad@", 1)+"/out", ours, false))
 	wantCode(t, denied, stint.Denied, "output ")
 	if text := denied.Error(); strings.Contains(text, "\n") || strings.Contains(text, "is an object") {
 		t.Errorf("%q says more than that it is denied", text)
@@ -408,7 +408,7 @@ func credentialSets(t *testing.T, server *s3test.Server) {
 	check(t, err)
 	_, err = access.FindStorage(t.Context(), "s3://lab@no-such-bucket/storage")
 	wantCode(t, err, stint.NotFound, "no such bucket")
-	wantCode(t, access.Probe(t.Context(), "s3://lab@no-such-bucket/out", ours, false), stint.NotFound, "no-such-bucket")
+	wantCode(t, probed(access.Probe(t.Context(), "s3://lab@no-such-bucket/out", ours, false)), stint.NotFound, "no-such-bucket")
 	wantCode(t, list("s3://lab@no-such-bucket"), stint.NotFound, "no-such-bucket")
 }
 

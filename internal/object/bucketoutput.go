@@ -76,52 +76,42 @@ func (o outputPrefix) below(ctx context.Context, prefix string) (map[string]foun
 	return out, nil
 }
 
-// hasStaging looks for the object that says so: parts that come late, when all was
-// cleared, do not.
-func (o outputPrefix) hasStaging(ctx context.Context) (bool, error) {
-	there, err := o.exists(ctx, o.staged(openName))
-	if err != nil {
-		return false, failure(err, "output %q", o)
-	}
-	return there, nil
-}
-
-func (o outputPrefix) probe(ctx context.Context, overwrite bool) error {
+func (o outputPrefix) probe(ctx context.Context, overwrite bool) (made bool, err error) {
 	if o.key != "" {
 		there, err := o.exists(ctx, o.key)
 		switch {
 		case err != nil:
-			return failure(err, "output %q", o)
+			return false, failure(err, "output %q", o)
 		case there:
-			return stint.Errorf(stint.Invalid, "output %q is an object: expected what keys begin with, or nothing", o)
+			return false, stint.Errorf(stint.Invalid, "output %q is an object: expected what keys begin with, or nothing", o)
 		}
 	}
 	c, err := o.contents(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	t, err := o.readTop(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	begun, err := o.hasBegun(ctx, t)
 	if err != nil {
-		return err
+		return false, err
 	}
 	free, err := o.isFree(ctx, t)
 	if err != nil {
-		return err
+		return false, err
 	}
 	c.manifest = c.manifest && !free
 	if err := checkFree(o.String(), c, overwrite); err != nil && !begun {
-		return err
+		return false, err
 	}
-	before, err := o.hasStaging(ctx)
+	before, err := o.exists(ctx, o.staged(openName))
 	if err != nil {
-		return err
+		return false, err
 	}
 	if _, err := o.write(ctx, o.staged(openName), nil, condition{}); err != nil {
-		return failure(err, "output %q", o)
+		return false, failure(err, "output %q", o)
 	}
 	err = o.tryConditions(ctx)
 	left := []string{o.staged(probeName), o.staged(probeName + ".copy")}
@@ -131,7 +121,7 @@ func (o outputPrefix) probe(ctx context.Context, overwrite bool) error {
 	if removed := o.remove(context.WithoutCancel(ctx), left...); err == nil {
 		err = removed // what failed first says why
 	}
-	return err
+	return !before && err == nil, err
 }
 
 // notKept says that a write was accepted that is to be refused. One of which the

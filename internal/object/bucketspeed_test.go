@@ -34,7 +34,7 @@ func BenchmarkBucket(b *testing.B) {
 	defer f.Close() //nolint:errcheck // only read
 	check(b, f.Truncate(size))
 	x := stint.ExecutionID("x-aaaaaaaaaaaaaaaa")
-	check(b, a.Probe(b.Context(), "s3://bench/out", x, false))
+	check(b, probed(a.Probe(b.Context(), "s3://bench/out", x, false)))
 	b.Run("stage", func(b *testing.B) {
 		b.SetBytes(size)
 		for b.Loop() {

@@ -18,44 +18,33 @@ import (
 const probeTries = 100
 
 // probe creates the staging folder and tries what a commit does.
-func (o outputFolder) probe(ctx context.Context, overwrite bool) error {
+func (o outputFolder) probe(ctx context.Context, overwrite bool) (made bool, err error) {
 	if err := o.checkKind(); err != nil {
-		return err
+		return false, err
 	}
 	c, err := o.contents(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	begun, err := o.hasBegun()
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := checkFree(o.dir, c, overwrite); err != nil && !begun {
-		return err
+		return false, err
 	}
 	for try := 1; ; try++ {
-		made, err := makeFolders(o.dir)
+		folders, err := makeFolders(o.dir)
 		if err == nil {
-			err = o.probeStaging(ctx)
+			made, err = o.probeStaging(ctx)
 		}
 		if err == nil {
-			return nil
+			return made, nil
 		}
-		removeFolders(made)
+		removeFolders(folders)
 		if stint.CodeOf(err) != stint.NotFound || try == probeTries || ctx.Err() != nil {
-			return err
+			return false, err
 		} // who clears the location for another execution has removed the folder while it was empty
-	}
-}
-
-func (o outputFolder) hasStaging(context.Context) (bool, error) {
-	switch _, err := os.Lstat(o.staging()); {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return false, nil
-	default:
-		return false, failure(err, "output %q", o.dir)
 	}
 }
 
@@ -141,29 +130,31 @@ func removeFolders(made []string) {
 	}
 }
 
-// probeStaging creates the staging folder and takes a file through all that a commit does with parts.
-func (o outputFolder) probeStaging(ctx context.Context) (err error) {
+// probeStaging creates the staging folder, unless it is there, and takes a file through
+// all that a commit does with parts.
+func (o outputFolder) probeStaging(ctx context.Context) (made bool, err error) {
 	_, before := os.Lstat(o.stagingRoot())
 	unlock, err := o.lock(ctx)
 	if err != nil {
 		if errors.Is(before, fs.ErrNotExist) {
 			os.Remove(o.stagingRoot()) //nolint:errcheck,gosec // fails if others use it already
 		}
-		return err
+		return false, err
 	}
 	defer unlock()
-	_, before = os.Lstat(o.staging())
-	if err := os.Mkdir(o.staging(), 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
-		return errors.Join(failure(err, "create folder %q", o.staging()), o.removeEmptyRoot())
+	err = os.Mkdir(o.staging(), 0o777)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return false, errors.Join(failure(err, "create folder %q", o.staging()), o.removeEmptyRoot())
 	}
+	made = err == nil
 	failpoint.Reach("probe.after-staging")
 	if err := o.writeProbe(); err != nil {
-		if errors.Is(before, fs.ErrNotExist) {
-			return errors.Join(err, o.removeStaging())
+		if made {
+			err = errors.Join(err, o.removeStaging())
 		}
-		return err
+		return false, err
 	}
-	return errors.Join(syncFolder(o.stagingRoot()), syncFolder(o.dir))
+	return made, errors.Join(syncFolder(o.stagingRoot()), syncFolder(o.dir))
 }
 
 // removeEmptyRoot removes the staging root if nothing but the lock is in it.

@@ -66,7 +66,7 @@ func write(t *testing.T, path, content string) {
 // stageParts writes staged parts as attempts do; the content of operation i is the i-th.
 func stageParts(t *testing.T, dir string, x stint.ExecutionID, content ...string) []stint.Part {
 	t.Helper()
-	if err := new(Access).Probe(t.Context(), dir, x, true); err != nil {
+	if err := probed(new(Access).Probe(t.Context(), dir, x, true)); err != nil {
 		t.Fatal(err)
 	}
 	var parts []stint.Part
@@ -355,7 +355,7 @@ func TestCommitGoesOnFromHalfWrittenFiles(t *testing.T) {
 		write(t, filepath.Join(dir, stagingName, string(ours), name), `{"format": 1, "exec`)
 	}
 	write(t, filepath.Join(dir, "_stint_probe"), "sti")
-	if err := new(Access).Probe(t.Context(), dir, ours, false); err != nil {
+	if err := probed(new(Access).Probe(t.Context(), dir, ours, false)); err != nil {
 		t.Fatal(err)
 	}
 	mustCommit(t, dir, ours, parts, false)
@@ -365,7 +365,7 @@ func TestCommitGoesOnFromHalfWrittenFiles(t *testing.T) {
 func TestClearingRemovesWhatAProbeThatDiedHasLeft(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "out")
-	if err := new(Access).Probe(t.Context(), dir, ours, false); err != nil {
+	if err := probed(new(Access).Probe(t.Context(), dir, ours, false)); err != nil {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, "_stint_probe"), "stint\n")
@@ -666,7 +666,7 @@ func TestProbe(t *testing.T) {
 			dir := tree(t, tc.have...)
 			before := files(t, dir)
 			for range 2 { // it may be repeated
-				err := new(Access).Probe(t.Context(), dir, ours, tc.overwrite)
+				err := probed(new(Access).Probe(t.Context(), dir, ours, tc.overwrite))
 				if tc.code == "" && err != nil {
 					t.Fatal(err)
 				}
@@ -720,7 +720,7 @@ func TestProbeOfAPlaceThatCannotBeWritten(t *testing.T) {
 		"/sealed":          {stint.Denied, "sealed"}, // its _stint can be written, but not renamed out of
 	} {
 		asNobody(t, func() {
-			err := new(Access).Probe(t.Context(), dir+in, ours, false)
+			err := probed(new(Access).Probe(t.Context(), dir+in, ours, false))
 			if stint.CodeOf(err) != want.code || !strings.Contains(err.Error(), want.text) {
 				t.Errorf("%s: got %s %v", in, stint.CodeOf(err), err)
 			}
@@ -730,11 +730,11 @@ func TestProbeOfAPlaceThatCannotBeWritten(t *testing.T) {
 		t.Errorf("refusals left something: (-before +after)\n%s", d)
 	}
 	for _, in := range []string{"/proc/stint/out", "s3://bucket/out", "out", "/dev/null"} {
-		if err := new(Access).Probe(t.Context(), in, ours, false); err == nil {
+		if err := probed(new(Access).Probe(t.Context(), in, ours, false)); err == nil {
 			t.Errorf("%s: accepted", in)
 		}
 	}
-	if err := new(Access).Probe(t.Context(), t.TempDir(), "x-../../etc", false); stint.CodeOf(err) != stint.Invalid {
+	if err := probed(new(Access).Probe(t.Context(), t.TempDir(), "x-../../etc", false)); stint.CodeOf(err) != stint.Invalid {
 		t.Errorf("hostile execution id: %v", err)
 	}
 }
@@ -743,7 +743,7 @@ func TestProbeThatStopsLeavesNoFolders(t *testing.T) {
 	t.Parallel()
 	for n := 0; ; n++ {
 		dir, left := t.TempDir(), n
-		err := new(Access).Probe(dying{t.Context(), &left}, filepath.Join(dir, "a", "b"), ours, false)
+		err := probed(new(Access).Probe(dying{t.Context(), &left}, filepath.Join(dir, "a", "b"), ours, false))
 		if err == nil {
 			break
 		}
@@ -759,7 +759,7 @@ func TestCreatePart(t *testing.T) {
 	if _, err := CreatePart(dir, ours, "p"); stint.CodeOf(err) != stint.Unavailable {
 		t.Errorf("before the probe: %v", err)
 	}
-	if err := new(Access).Probe(t.Context(), dir, ours, false); err != nil {
+	if err := probed(new(Access).Probe(t.Context(), dir, ours, false)); err != nil {
 		t.Fatal(err)
 	}
 	for _, content := range []string{"first, longer", "second"} {
@@ -798,11 +798,11 @@ func TestStagingThatIsGoneForGoodIsNotWaitedFor(t *testing.T) {
 		"somebody else has committed": func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, manifestName), []byte(`{"format":1,"execution":"`+string(theirs)+`","program":"p","parts":[],"bytes":0}`), 0o600)
 		},
-		"others are staging": func(dir string) error { return new(Access).Probe(t.Context(), dir, theirs, false) },
+		"others are staging": func(dir string) error { return probed(new(Access).Probe(t.Context(), dir, theirs, false)) },
 	}
 	for name, make := range cases {
 		dir := t.TempDir()
-		if err := new(Access).Probe(t.Context(), dir, ours, false); err != nil {
+		if err := probed(new(Access).Probe(t.Context(), dir, ours, false)); err != nil {
 			t.Fatal(err)
 		}
 		if err := make(dir); err != nil {
@@ -933,7 +933,7 @@ func BenchmarkPartsAndCommit(b *testing.B) {
 	const count = 1000
 	for b.Loop() {
 		dir := b.TempDir()
-		if err := new(Access).Probe(b.Context(), dir, ours, false); err != nil {
+		if err := probed(new(Access).Probe(b.Context(), dir, ours, false)); err != nil {
 			b.Fatal(err)
 		}
 		parts := make([]stint.Part, count)

@@ -15,8 +15,7 @@ import (
 // The execution may be empty for what only reads.
 type place interface {
 	String() string
-	probe(ctx context.Context, overwrite bool) error
-	hasStaging(ctx context.Context) (bool, error)
+	probe(ctx context.Context, overwrite bool) (made bool, err error)
 	put(ctx context.Context, in intent, overwrite bool) error
 	isFinished(ctx context.Context, m Manifest) (bool, error)
 	clear(ctx context.Context, undo Turn) error
@@ -54,27 +53,18 @@ func (a *Access) outputAt(location string, x stint.ExecutionID) (place, error) {
 // Probe finds out whether an execution can leave its output at a location and
 // prepares it: folders that are missing are created, and everything that a commit
 // relies on is tried. What it created is gone again when it refuses. It may be
-// repeated, also when a commit of this execution has begun or has left something out.
+// repeated, also when a commit of this execution has begun or has left something out:
+// made reports whether it is this call that made the place to stage parts in.
 //
 // Errors: [stint.Conflict] if there is an output already and overwrite is not
 // set, or anything else that a reader of it would take for data; [stint.Denied],
 // [stint.Unavailable] or [stint.Invalid], with the path, if it cannot be written there.
-func (a *Access) Probe(ctx context.Context, location string, x stint.ExecutionID, overwrite bool) error {
-	p, err := a.placeOf(location, x)
-	if err != nil {
-		return err
-	}
-	return p.probe(ctx, overwrite)
-}
-
-// HasStaging reports whether an execution has a place at a location to stage parts in:
-// whether it was probed, and neither committed nor cleared since.
-func (a *Access) HasStaging(ctx context.Context, location string, x stint.ExecutionID) (bool, error) {
+func (a *Access) Probe(ctx context.Context, location string, x stint.ExecutionID, overwrite bool) (made bool, err error) {
 	p, err := a.placeOf(location, x)
 	if err != nil {
 		return false, err
 	}
-	return p.hasStaging(ctx)
+	return p.probe(ctx, overwrite)
 }
 
 // StagePart stages a part that an attempt has written, as it is in a file from its

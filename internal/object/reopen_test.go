@@ -68,10 +68,10 @@ func TestAnUnfinishedCommitIsNotInTheWayOfItsOwnExecution(t *testing.T) {
 		}
 	}
 	for _, dir := range []string{lacks, begun} {
-		if err := new(Access).Probe(t.Context(), dir, ours, false); err != nil {
+		if err := probed(new(Access).Probe(t.Context(), dir, ours, false)); err != nil {
 			t.Error(err)
 		}
-		if err := new(Access).Probe(t.Context(), dir, theirs, false); stint.CodeOf(err) != stint.Conflict {
+		if err := probed(new(Access).Probe(t.Context(), dir, theirs, false)); stint.CodeOf(err) != stint.Conflict {
 			t.Errorf("another execution: %v", err)
 		}
 	}
@@ -245,7 +245,7 @@ func TestAPartIsAdoptedIfItStillIsWhatItWas(t *testing.T) {
 	if err := os.Remove(filepath.Join(from, partName(2))); err != nil {
 		t.Fatal(err)
 	}
-	if err := new(Access).Probe(t.Context(), dir, ours, false); err != nil {
+	if err := probed(new(Access).Probe(t.Context(), dir, ours, false)); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // also again

@@ -108,10 +108,13 @@ func TestEveryRuleHoldsInFoldersAndInBuckets(t *testing.T) {
 	}
 }
 
+// probed is what became of a probe, whether it made anything or not.
+func probed(_ bool, err error) error { return err }
+
 // stage stages parts; the content of operation i is the i-th.
 func (g ground) stage(t *testing.T, name string, x stint.ExecutionID, content ...string) []stint.Part {
 	t.Helper()
-	check(t, g.access.Probe(t.Context(), g.root+"/"+name, x, true))
+	check(t, probed(g.access.Probe(t.Context(), g.root+"/"+name, x, true)))
 	var parts []stint.Part
 	for i, c := range content {
 		parts = append(parts, g.stageOne(t, name, x, uint32(i), fmt.Sprintf("op-%d-1", i), c))
@@ -188,7 +191,7 @@ func ruleInTheWay(t *testing.T, g ground) {
 	t.Helper()
 	check(t, g.commit(t.Context(), "out", theirs, g.stage(t, "out", theirs, "old\n"), false))
 	before := g.found(t, "")
-	wantCode(t, g.access.Probe(t.Context(), g.root+"/out", ours, false), stint.Conflict, "exists already")
+	wantCode(t, probed(g.access.Probe(t.Context(), g.root+"/out", ours, false)), stint.Conflict, "exists already")
 	if d := cmp.Diff(before, g.found(t, "")); d != "" {
 		t.Error(d)
 	}
@@ -197,8 +200,8 @@ func ruleInTheWay(t *testing.T, g ground) {
 	check(t, g.access.Clear(t.Context(), g.root+"/out", Turn{Execution: ours}))
 	g.checkIs(t, "out", theirs, "old\n")
 	write(t, filepath.Join(g.dir, "data", "diary.txt"), "dear diary")
-	wantCode(t, g.access.Probe(t.Context(), g.root+"/data", ours, true), stint.Conflict, "diary.txt")
-	wantCode(t, g.access.Probe(t.Context(), g.root+"/data/diary.txt", ours, true), stint.Invalid, "diary.txt")
+	wantCode(t, probed(g.access.Probe(t.Context(), g.root+"/data", ours, true)), stint.Conflict, "diary.txt")
+	wantCode(t, probed(g.access.Probe(t.Context(), g.root+"/data/diary.txt", ours, true)), stint.Invalid, "diary.txt")
 	_, err := g.access.ReadManifest(t.Context(), g.root+"/data")
 	wantCode(t, err, stint.NotFound, "no output")
 }
@@ -239,8 +242,8 @@ func ruleIncomplete(t *testing.T, g ground) {
 	if err != nil || len(m.Missing) != 1 || g.found(t, "out")["part-00002"] != "three without two\n" || exists(filepath.Join(g.dir, "out", successName)) {
 		t.Fatalf("%+v %v", m, err)
 	}
-	check(t, g.access.Probe(t.Context(), g.root+"/out", ours, false))
-	wantCode(t, g.access.Probe(t.Context(), g.root+"/out", theirs, false), stint.Conflict, "exists already")
+	check(t, probed(g.access.Probe(t.Context(), g.root+"/out", ours, false)))
+	wantCode(t, probed(g.access.Probe(t.Context(), g.root+"/out", theirs, false)), stint.Conflict, "exists already")
 	parts = []stint.Part{parts[0], g.stageOne(t, "out", ours, 1, "op-b-2", "two\n"), g.stageOne(t, "out", ours, 2, "op-c-2", "three\n")}
 	check(t, g.commit(t.Context(), "out", ours, parts, false))
 	g.checkIs(t, "out", ours, "one\n", "two\n", "three\n")
@@ -363,13 +366,13 @@ func ruleAdopt(t *testing.T, g ground) {
 	t.Helper()
 	parts := g.stage(t, "old", theirs, "one\n", "two\n")
 	check(t, g.commit(t.Context(), "old", theirs, parts, false))
-	check(t, g.access.Probe(t.Context(), g.root+"/new", ours, false))
+	check(t, probed(g.access.Probe(t.Context(), g.root+"/new", ours, false)))
 	kept, err := g.access.Adopt(t.Context(), g.root+"/old", g.root+"/new", ours, parts[1])
 	check(t, err)
 	kept.Op = 0
 	check(t, g.commit(t.Context(), "new", ours, []stint.Part{kept}, false))
 	g.checkIs(t, "new", ours, "two\n")
-	check(t, g.access.Probe(t.Context(), g.root+"/third", ours, false))
+	check(t, probed(g.access.Probe(t.Context(), g.root+"/third", ours, false)))
 	altered := parts[0]
 	altered.Sum++
 	_, err = g.access.Adopt(t.Context(), g.root+"/old", g.root+"/third", ours, altered)
@@ -408,19 +411,14 @@ func ruleAltered(t *testing.T, g ground) {
 
 func ruleStaging(t *testing.T, g ground) {
 	t.Helper()
-	staging := func(when string, x stint.ExecutionID, want bool) {
-		t.Helper()
-		if got, err := g.access.HasStaging(t.Context(), g.root+"/out", x); err != nil || got != want {
-			t.Errorf("%s: %s has a place to stage parts in: %t, %v", when, x, got, err)
+	for _, want := range []bool{true, false} {
+		if made, err := g.access.Probe(t.Context(), g.root+"/out", ours, false); err != nil || made != want {
+			t.Errorf("made: %t, %v", made, err)
 		}
 	}
-	staging("at first", ours, false)
 	mine, other := g.stage(t, "out", ours, "mine"), g.stage(t, "out", theirs, "theirs")
 	check(t, g.access.Clear(t.Context(), g.root+"/out", Turn{Execution: theirs}))
-	staging("cleared", theirs, false)
-	staging("when another was cleared", ours, true)
 	check(t, g.commit(t.Context(), "out", ours, mine, false))
-	staging("committed", ours, false)
 	g.checkIs(t, "out", ours, "mine")
 	wantCode(t, g.commit(t.Context(), "out", theirs, other, true), stint.Lost, "nothing is staged")
 }

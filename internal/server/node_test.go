@@ -416,7 +416,7 @@ func (n *node) honest(e stint.Errand) *stint.ErrandResult {
 			result.Digest, _, err = n.storage.PutBlob(ctx, "listings", bytes.NewReader(b), 1<<20)
 		}
 	case stint.ErrandProbe:
-		err = new(object.Access).Probe(ctx, e.Output, e.Execution, e.Overwrite)
+		_, err = new(object.Access).Probe(ctx, e.Output, e.Execution, e.Overwrite)
 	case stint.ErrandCommit:
 		if err = n.checkOwner(ctx, e, result); err != nil {
 			break
