@@ -42,6 +42,7 @@ func TestBubbleWhatIsSavedAfterTheEndIsRemoved(t *testing.T) {
 		first := end(4)
 		at(time.Now().Add(s.between(0, 2*time.Minute)))
 		s.late(first, "pack-1-2-3", "late")
+		s.late(first, "record-000001", "of a suspend, which its end has not removed")
 		at(time.Now().Add(3 * time.Minute))
 		check("while the server runs", first)
 

@@ -161,9 +161,8 @@ func (s *Server) clearLate(ctx context.Context, id stint.ExecutionID, storage st
 
 // removeLate removes what a storage has of an execution that is over here and will not
 // be retried. What another service owns, or what says how it has ended, stays. So does
-// all of it where there is a record: this service may have lost the execution to another,
-// whose claim came to nothing, and anybody may still go on from it. An end leaves no
-// record, as records are removed first.
+// what there is to go on from, of an execution that failed here: this service may have
+// lost it to another, whose claim came to nothing. Any other end is of the owner.
 func (s *Server) removeLate(ctx context.Context, h home, id stint.ExecutionID) error {
 	o, err := s.DB.Outline(ctx, id)
 	switch {
@@ -178,7 +177,7 @@ func (s *Server) removeLate(ctx context.Context, h home, id stint.ExecutionID) e
 	if err != nil {
 		return err
 	}
-	if owned.ended == nil && owned.record > 0 {
+	if o.Status == stint.ExecutionFailed && owned.ended == nil && owned.record > 0 {
 		return nil
 	}
 	if ours, err := s.made(ctx, id, owned.owner); err != nil || owned.owner.Generation > 0 && !ours {
