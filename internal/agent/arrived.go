@@ -189,12 +189,19 @@ func (f *foundAgain) apply(l *loop, _ time.Time) {
 	}
 }
 
-// mayBeRead reports whether a log that was not read may be yet: that the system was short
-// of something, or the disk did not read, says nothing of what is in it. One that is not
-// there, or that nobody lets us open, is not waited for.
+// mayBeRead reports whether a log that was not read may be yet: most of what a system
+// answers says nothing of what is in it, least of all for a disk in the network. One that
+// is not there, or that nobody lets us open, is not waited for.
 func mayBeRead(err error) bool {
-	passing := []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, syscall.ESTALE, syscall.ETIMEDOUT, context.Canceled}
-	return slices.ContainsFunc(passing, func(p error) bool { return errors.Is(err, p) })
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		return slices.ContainsFunc(several.Unwrap(), mayBeRead)
+	}
+	if inner := errors.Unwrap(err); inner != nil {
+		return mayBeRead(inner)
+	}
+	lasting := []error{syscall.ENOENT, syscall.ENOTDIR, syscall.EISDIR, syscall.EACCES, syscall.EPERM, syscall.ELOOP, syscall.ENXIO}
+	_, refused := err.(syscall.Errno) //nolint:errorlint // nothing is wrapped any more
+	return refused && !slices.Contains(lasting, err) || errors.Is(err, context.Canceled)
 }
 
 // forget stops everything of an execution; what it left on disk is removed when

@@ -310,7 +310,7 @@ func outlivedBy(ended map[stint.ExecutionID]kept, now time.Time, over int64) []s
 		if k.Until <= now.UnixMilli() {
 			return false
 		}
-		stays := over <= 0
+		stays := over <= 0 || k.left // it makes no room before it can be removed
 		if !stays {
 			over -= k.bytes
 		}

@@ -115,7 +115,7 @@ func TestALogIsWaitedForWhileTheSystemIsShortOfSomething(t *testing.T) {
 		{syscall.ENOMEM, true},
 		{syscall.EIO, true},
 		{syscall.ESTALE, true}, // of a disk in the network
-		{syscall.ETIMEDOUT, true},
+		{fmt.Errorf("read: %w", errors.Join(gone, &os.PathError{Op: "read", Path: "/x", Err: syscall.ENOTCONN})), true},
 		{context.Canceled, true},
 		{gone, false},
 		{errors.Join(gone, syscall.EMFILE), true}, // of two logs

@@ -201,8 +201,9 @@ func (l *loop) retireSaved(x stint.ExecutionID) {
 }
 
 // keepSaved has the folders stay of operations that were granted to this node again:
-// they are replaced as the archive is restored. From here on they are those of later
-// attempts, and may hold more than the archive when the server says that it has that.
+// they are replaced as the archive is restored, or go with the execution. From here on
+// they are those of later attempts, and may hold more than the archive when the server
+// says that it has that.
 func (e *execution) keepSaved(g *stint.Grant) {
 	e.saved = slices.DeleteFunc(e.saved, func(s savedFolder) bool {
 		return s.stage == g.Stage && s.op >= g.Ops.From && s.op < g.Ops.To

@@ -424,6 +424,7 @@ func TestTheCacheGivesWayOldestFirst(t *testing.T) {
 	now := time.UnixMilli(1000)
 	ended := map[stint.ExecutionID]kept{
 		"x-old": {Until: 5000, Since: 1, bytes: 30}, "x-new": {Until: 5000, Since: 3, bytes: 30}, "x-mid": {Until: 5000, Since: 2, bytes: 30}, "x-over": {Until: 1000, Since: 9, bytes: 10},
+		"x-left": {Until: 5000, left: true},
 	}
 	for _, c := range []struct {
 		disk    room
