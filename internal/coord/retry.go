@@ -152,9 +152,9 @@ func (s *State) applyRetry() {
 	s.undoGone()
 	s.markReused()
 	s.err, s.fatal = nil, nil
-	s.retries = nil
 	for k := range s.stages {
 		s.await(k)
 		s.stages[k].ready = s.readyOps(k)
 	}
+	s.findRetries() // what failed while the output was committed was lost before, and is to be had again
 }

@@ -627,6 +627,12 @@ func (s *State) derive() {
 		s.await(k)
 		s.stages[k].ready = s.readyOps(k)
 	}
+	s.findRetries()
+}
+
+// findRetries finds the operations that are to be performed again since an attempt of
+// them failed.
+func (s *State) findRetries() {
 	s.retries = nil
 	keys := make([]ExceptionCore, 0, len(s.exceptions))
 	for key := range s.exceptions {

@@ -42,12 +42,15 @@ func escaped() []string {
 		"a lost block is still announced",
 		"a moved operation is offered to its old node for ever",
 		"a node that attaches is not told to stop",
+		"a server whose time is over commits",
 		"a server whose time is over writes the record in storage",
 		"a session of an older process attaches",
 		"an execution ends before the stages that none reads",
 		"numbers that a node has forgotten elsewhere are waited for",
 		"sources are not computed anew",
+		"what an old copy of a folder announces from before a retry counts",
 		"what few nodes cannot perform is offered to the same ones for ever",
+		"what was left before the input changed counts",
 		"what was undone meanwhile is saved",
 	}
 }

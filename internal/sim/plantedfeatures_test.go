@@ -10,6 +10,7 @@ func plantedFeatures() []planted {
 		{"the result of a commit is not heard while more is saved", errand, "s.recorded != s.commitID() && ", ""},
 		{"an end does not say what is to be taken back", errand, "Generation: s.generation, Stint: len(s.stints)}", "Generation: s.generation}"},
 		{"a retry performs only what failed", retry, "			if s.redone(k, uint32(n)) {\n", "			if s.stages[k].ops[n].state == failed {\n"},
+		{"a retry forgets what failed while the output was committed", retry, "	s.findRetries()", "	s.retries = nil"},
 		{"a grant does not say what is to be done without", edges, "Missing: slices.Clone(s.stages[from].failed)}", "Missing: nil}"},
 		{"a failed operation is waited for", reports, "	s.setState(key.stage, key.op, failed)\n	s.exceptions[key] = &exception{err: f.Error}\n	delete(s.checkpoints, key)\n	s.unblock(key.stage, key.op)\n", "	s.setState(key.stage, key.op, failed)\n	s.exceptions[key] = &exception{err: f.Error}\n	delete(s.checkpoints, key)\n"},
 		{"one attempt more than was asked for", reports, "e.failed >= s.maxAttempts()", "e.failed > s.maxAttempts()"},
