@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -157,20 +158,21 @@ func TestWebServersThatCannotBeReliedOnAreFoundOut(t *testing.T) {
 
 func TestAWebAnswerThatBreaksOffIsAskedForAgain(t *testing.T) {
 	t.Parallel()
-	tries := 0
+	var tries atomic.Int64
 	a, url := web(t, func(w http.ResponseWriter, r *http.Request) {
+		n := tries.Load()
 		if r.Method == http.MethodGet {
-			tries++
+			n = tries.Add(1)
 		}
-		if tries == 1 || r.Method != http.MethodGet {
+		if n == 1 || r.Method != http.MethodGet {
 			serving(w, r, `"v1"`)
 			return
 		}
-		if tries < 4 {
+		if n < 4 {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
-		if tries == 4 {
+		if n == 4 {
 			w.Header().Set("ETag", `"v1"`)
 			w.Header().Set("Content-Length", fmt.Sprint(len(webContent)))
 			_, _ = io.WriteString(w, webContent[:15])
@@ -180,9 +182,9 @@ func TestAWebAnswerThatBreaksOffIsAskedForAgain(t *testing.T) {
 	})
 	l, err := a.List(t.Context(), Inputs{Locations: []string{url}})
 	check(t, err)
-	tries = 1
-	if got, err := readRange(t.Context(), a, l.Objects[0], 0, l.Objects[0].Size); err != nil || got != webContent || tries != 5 {
-		t.Errorf("%q %v after %d tries", got, err, tries)
+	tries.Store(1)
+	if got, err := readRange(t.Context(), a, l.Objects[0], 0, l.Objects[0].Size); err != nil || got != webContent || tries.Load() != 5 {
+		t.Errorf("%q %v after %d tries", got, err, tries.Load())
 	}
 }
 
